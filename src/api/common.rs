@@ -1,0 +1,350 @@
+//! What several kinds share: references, conditions, durations, retention, mover settings.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use chrono::{DateTime, Utc};
+use k8s_openapi::{
+    api::core::v1::{ResourceRequirements, Toleration},
+    apimachinery::pkg::api::resource::Quantity,
+};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The project's time type. Written as RFC 3339 in UTC with whole seconds.
+pub type Time = DateTime<Utc>;
+
+/// The largest `observedGeneration` that says "never seen".
+pub const NEVER_OBSERVED: i64 = -1;
+
+/// `observedGeneration` of an object that was never seen.
+pub(crate) fn never_observed() -> i64 {
+    NEVER_OBSERVED
+}
+
+/// One observation of an object's state, as every Kubernetes API has it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What is observed, for example `Ready`.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: ConditionStatus,
+    /// A stable word for programs.
+    pub reason: String,
+    /// What is so, for people: the real error, and what to do.
+    pub message: String,
+    /// When `status` last changed.
+    pub last_transition_time: Time,
+    /// The generation of the object that this was observed for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// A condition's status.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+pub enum ConditionStatus {
+    /// It is so.
+    True,
+    /// It is not so.
+    False,
+    /// It is not known yet.
+    Unknown,
+}
+
+/// A length of time in Kubernetes' style: `15s`, `1h30m`, `168h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Duration(std::time::Duration);
+
+impl Duration {
+    /// A duration of whole seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(std::time::Duration::from_secs(seconds))
+    }
+
+    /// The same as the standard library's type.
+    pub const fn as_std(self) -> std::time::Duration {
+        self.0
+    }
+
+    /// The same as chrono's type, at most about 292 million years.
+    pub fn as_chrono(self) -> chrono::Duration {
+        chrono::Duration::from_std(self.0).unwrap_or(chrono::Duration::MAX)
+    }
+}
+
+/// Why a text is not a [`Duration`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not a duration: write it like 15s, 1h30m or 168h")]
+pub struct InvalidDuration(String);
+
+impl FromStr for Duration {
+    type Err = InvalidDuration;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidDuration(text.to_owned());
+        let mut total = std::time::Duration::ZERO;
+        let mut rest = text;
+        if rest == "0" {
+            return Ok(Self(total));
+        }
+        if rest.is_empty() {
+            return Err(invalid());
+        }
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
+            let amount: u64 = rest[..digits].parse().map_err(|_| invalid())?;
+            rest = &rest[digits..];
+            let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+            let millis: u64 = match &rest[..end] {
+                "ms" => 1,
+                "s" => 1_000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                _ => return Err(invalid()),
+            };
+            let part = amount.checked_mul(millis).ok_or_else(invalid)?;
+            total += std::time::Duration::from_millis(part);
+            rest = &rest[end..];
+        }
+        Ok(Self(total))
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (hours, minutes, seconds, millis) =
+            (seconds / 3600, seconds % 3600 / 60, seconds % 60, self.0.subsec_millis());
+        let mut empty = true;
+        for (amount, unit) in [(hours, "h"), (minutes, "m"), (seconds, "s"), (millis.into(), "ms")] {
+            if amount > 0 {
+                write!(f, "{amount}{unit}")?;
+                empty = false;
+            }
+        }
+        if empty { f.write_str("0s") } else { Ok(()) }
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Duration {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": r"^(0|([0-9]+(ms|s|m|h))+)$"})
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// One key of a Secret.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Namespace of the Secret; only cluster-wide kinds may name one, and must.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Key in the Secret. Default `token` for a store's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// The name of an object in a namespace that is given by the context.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+pub struct LocalRef {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Which of the two kinds of store a reference means.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StoreKind {
+    /// A store of the same namespace.
+    #[default]
+    SecretStore,
+    /// A store of the cluster.
+    ClusterSecretStore,
+}
+
+/// A reference to a store.
+#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.apiGroup) || self.apiGroup == 'strongroom.dev'", "apiGroup must be strongroom.dev (or absent)"))]
+pub struct StoreRef {
+    /// `SecretStore` (default) or `ClusterSecretStore`.
+    #[serde(default)]
+    pub kind: StoreKind,
+    /// Name of the store.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Default `strongroom.dev`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_group: Option<String>,
+}
+
+/// Which of the two kinds of repository object a reference means.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RepositoryKind {
+    /// A repository object of the same namespace.
+    ResticRepository,
+    /// A repository object of the cluster.
+    #[default]
+    ClusterResticRepository,
+}
+
+impl RepositoryKind {
+    /// The kind's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ResticRepository => "ResticRepository",
+            Self::ClusterResticRepository => "ClusterResticRepository",
+        }
+    }
+}
+
+/// A reference to a repository object.
+#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.apiGroup) || self.apiGroup == 'strongroom.dev'", "apiGroup must be strongroom.dev (or absent)"))]
+pub struct RepositoryRef {
+    /// `ClusterResticRepository` (default) or `ResticRepository`.
+    #[serde(default)]
+    pub kind: RepositoryKind,
+    /// Name of the repository object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Default `strongroom.dev`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_group: Option<String>,
+}
+
+/// How many snapshots are kept. What no rule keeps is forgotten; no rule at all keeps everything.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// The newest so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<u32>,
+    /// The newest of each of the last so many hours that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hourly: Option<u32>,
+    /// The newest of each of the last so many days that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daily: Option<u32>,
+    /// The newest of each of the last so many weeks that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weekly: Option<u32>,
+    /// The newest of each of the last so many months that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monthly: Option<u32>,
+    /// The newest of each of the last so many years that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub yearly: Option<u32>,
+    /// All that are younger than this, counted from the newest snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<Duration>,
+    /// All that carry one of these restic tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+impl Retention {
+    /// Whether no rule is set, which keeps everything.
+    pub fn keeps_everything(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How the pods that move data are run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MoverSpec {
+    /// Requests and limits of the mover's container. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "resources_schema")]
+    pub resources: Option<ResourceRequirements>,
+    /// restic's cache. Default: an emptyDir of 1Gi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheSpec>,
+    /// Nodes that the mover may run on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that the mover tolerates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+    /// Priority class of the mover's pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+    /// Labels besides our own on the mover's pod.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations on the mover's pod.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Runs the mover as this user instead of root. What that user cannot read makes a run `Partial`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<RunAs>,
+}
+
+/// The schema of a container's resources without the feature-gated `claims`.
+fn resources_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let amounts = serde_json::json!({
+        "type": "object",
+        "additionalProperties": {"x-kubernetes-int-or-string": true}
+    });
+    schemars::json_schema!({
+        "type": "object",
+        "nullable": true,
+        "properties": {"limits": amounts, "requests": amounts}
+    })
+}
+
+/// A numeric user and group.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RunAs {
+    /// Numeric user id.
+    #[schemars(range(min = 0))]
+    pub user: i64,
+    /// Numeric group id. Default: the user's number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub group: Option<i64>,
+    /// Further groups, for reading.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supplemental_groups: Vec<i64>,
+}
+
+/// restic's cache.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheSpec {
+    /// Size. Default 1Gi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<Quantity>,
+    /// Keeps the cache on a claim of this class in the operator's namespace. Default: an emptyDir.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_class_name: Option<String>,
+}

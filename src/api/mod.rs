@@ -1,0 +1,101 @@
+//! The kinds of `strongroom.dev/v1alpha1`: types, validation rules and printer columns, nothing else.
+//!
+//! Each kind is one file. What several kinds share is in [`common`]; objects of other groups that
+//! Kubernetes' own client library does not know are in [`foreign`].
+
+#![expect(unreachable_pub, reason = "the schema derive repeats each type inside a function")]
+
+pub mod backup;
+pub mod common;
+pub mod external_secret;
+pub mod foreign;
+pub mod repository;
+pub mod restore;
+pub mod store;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The API group of every kind.
+pub const GROUP: &str = "strongroom.dev";
+/// The only served version.
+pub const VERSION: &str = "v1alpha1";
+/// The value of `app.kubernetes.io/managed-by` on every object that the operator creates, and the
+/// prefix of its field managers.
+pub const MANAGER: &str = "strongroom";
+
+/// Labels that the operator sets.
+pub mod labels {
+    /// Kubernetes' label for the tool that manages an object.
+    pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+    /// Kind of the object that a child in another namespace belongs to.
+    pub const OWNER_KIND: &str = "strongroom.dev/owner-kind";
+    /// Namespace of that object (absent for a cluster-wide one).
+    pub const OWNER_NAMESPACE: &str = "strongroom.dev/owner-namespace";
+    /// Name of that object, shortened with a hash where it exceeds a label's 63 characters.
+    pub const OWNER_NAME: &str = "strongroom.dev/owner-name";
+    /// Uid of that object: what ownership is decided by.
+    pub const OWNER_UID: &str = "strongroom.dev/owner-uid";
+    /// The run that a temporary object belongs to.
+    pub const RUN: &str = "strongroom.dev/run";
+}
+
+/// Annotations that the operator reads or sets.
+pub mod annotations {
+    /// Look at the object now (Flux's habit; any new value).
+    pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+    /// With the value of [`REQUESTED_AT`]: act although nothing is due.
+    pub const FORCE_AT: &str = "reconcile.fluxcd.io/forceAt";
+    /// The habit of External Secrets Operator's users: sync now (any new value).
+    pub const FORCE_SYNC: &str = "force-sync";
+    /// Accepts what a condition asks to confirm; the value is the id that the condition names.
+    pub const ACCEPT: &str = "strongroom.dev/accept";
+    /// On a Secret of ours: keyed hash of the inputs that it was rendered from.
+    pub const INPUTS: &str = "strongroom.dev/inputs";
+    /// On a Secret of ours: the items and versions that it was rendered from.
+    pub const ITEMS: &str = "strongroom.dev/items";
+    /// On a workload that a restore stopped: the uid of that `VolumeRestore`.
+    pub const STOPPED_BY: &str = "strongroom.dev/stopped-by";
+    /// On a workload that a restore stopped: the replicas it had.
+    pub const REPLICAS: &str = "strongroom.dev/replicas";
+    /// On a volume that is about to be bound: the claim as it was, as JSON.
+    pub const CLAIM: &str = "strongroom.dev/claim";
+    /// On a volume that a restore replaced or provides: the reclaim policy it had.
+    pub const RECLAIM_POLICY: &str = "strongroom.dev/reclaim-policy";
+    /// On a volume that a restore replaced: when it may be deleted (RFC 3339).
+    pub const KEEP_UNTIL: &str = "strongroom.dev/keep-until";
+}
+
+/// The definitions of all kinds, in the order in which they are documented.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    [
+        store::SecretStore::crd(),
+        store::ClusterSecretStore::crd(),
+        external_secret::ExternalSecret::crd(),
+        repository::ResticRepository::crd(),
+        repository::ClusterResticRepository::crd(),
+        backup::VolumeBackup::crd(),
+        restore::VolumeRestore::crd(),
+    ]
+    .into_iter()
+    .map(with_status_default)
+    .collect()
+}
+
+/// Gives a definition's status the default `{observedGeneration: -1}`, so that an object which the
+/// operator has not seen never counts as ready (kstatus compares it with the generation).
+fn with_status_default(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSON;
+    for version in &mut crd.spec.versions {
+        let status = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+            .and_then(|schema| schema.properties.as_mut())
+            .and_then(|properties| properties.get_mut("status"));
+        if let Some(status) = status {
+            status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
+        }
+    }
+    crd
+}

@@ -1,0 +1,1 @@
+//! The outside world: the cluster, 1Password Connect, restic as a child process.

@@ -1,0 +1,8 @@
+//! What should happen, as pure functions: no I/O, no clock, no randomness (time and seed are arguments).
+
+pub mod conditions;
+pub mod job;
+pub mod names;
+pub mod problem;
+pub mod sensitive;
+pub mod task;

@@ -1,0 +1,323 @@
+//! The contract between the controller and the mover: what a Job is to do, and what it answers.
+//!
+//! The task is given in the environment variable [`TASK_ENV`] and holds no secret. Credentials come as
+//! restic's own variables from the run's Secret. The answer is the container's termination message.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{
+    backup::Progress,
+    common::{Retention, Time},
+};
+
+/// The environment variable that holds the task, as JSON.
+pub const TASK_ENV: &str = "STRONGROOM_TASK";
+/// The environment variable that holds the URL of the base (from the run's Secret: a URL may hold credentials).
+pub const BASE_URL_ENV: &str = "STRONGROOM_BASE_REPOSITORY";
+/// Where the mover writes its answer.
+pub const ANSWER_PATH: &str = "/dev/termination-log";
+/// The longest answer, in bytes: half of what Kubernetes keeps.
+pub const MAX_ANSWER: usize = 2048;
+/// Where a file system repository is mounted.
+pub const REPOSITORY_MOUNT: &str = "/repository";
+/// Where restic's cache is mounted.
+pub const CACHE_MOUNT: &str = "/cache";
+/// The tag that names the run of a snapshot: `run=<id>`.
+pub const RUN_TAG: &str = "run=";
+/// The tag that keeps mode and owner of the volume's root directory, which is not itself in a snapshot:
+/// `root=<octal mode>:<uid>:<gid>`.
+pub const ROOT_TAG: &str = "root=";
+
+/// What a mover is to do.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub enum Task {
+    /// Say whether a repository is there, and its id.
+    Probe,
+    /// Create the repository (the base, once in its life).
+    Create,
+    /// Back volumes up.
+    Backup(BackupTask),
+    /// Find the snapshots to restore.
+    Resolve(ResolveTask),
+    /// Restore volumes and check them.
+    Restore(RestoreTask),
+    /// Apply retention and free space.
+    Maintain(MaintainTask),
+}
+
+/// Back volumes up.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupTask {
+    /// The run's id.
+    pub run: String,
+    /// The volumes.
+    pub volumes: Vec<BackupVolume>,
+    /// With restic's id of the base: where no repository is yet, it is created, if the base is there and has that
+    /// id. Without: a missing repository is an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub create_under_base: Option<String>,
+    /// Patterns of what is left out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Leaves out directories that hold such a file.
+    #[serde(default)]
+    pub exclude_if_present: Vec<String>,
+    /// Leaves out directories marked as caches.
+    #[serde(default)]
+    pub exclude_caches: bool,
+    /// Limits in KiB a second.
+    #[serde(default)]
+    pub limits: RateLimits,
+}
+
+/// Limits in KiB a second, as restic's options have them.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct RateLimits {
+    /// To the repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload: Option<u64>,
+    /// From the repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub download: Option<u64>,
+}
+
+/// A volume to back up. It is mounted at `path`, which restic records.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct BackupVolume {
+    /// The claim that the data belongs to.
+    pub claim: String,
+    /// Host of the snapshot.
+    pub host: String,
+    /// Path of the snapshot, and where the volume is mounted.
+    pub path: String,
+}
+
+/// Find the snapshots to restore.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolveTask {
+    /// What to look for, one for each claim.
+    pub volumes: Vec<BackupVolume>,
+    /// Which one.
+    pub selection: Selection,
+    /// Snapshots that are known not to be good (ids in full): chosen only by their id.
+    #[serde(default)]
+    pub not_good: Vec<String>,
+}
+
+/// Which snapshot.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Selection {
+    /// By id: at least eight characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The newest at or before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Time>,
+    /// So many before that.
+    #[serde(default)]
+    pub previous: u32,
+}
+
+/// Restore volumes and check them.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreTask {
+    /// The run's id.
+    pub run: String,
+    /// The volumes.
+    pub volumes: Vec<RestoreTaskVolume>,
+    /// Limits in KiB a second.
+    #[serde(default)]
+    pub limits: RateLimits,
+}
+
+/// A volume to fill. It is mounted at `mount`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct RestoreTaskVolume {
+    /// The claim that it is for.
+    pub claim: String,
+    /// restic's id of the snapshot.
+    pub snapshot: String,
+    /// Where the volume is mounted.
+    pub mount: String,
+}
+
+/// Apply retention and free space.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MaintainTask {
+    /// What to keep, for each history. A snapshot of no history here is kept.
+    pub histories: Vec<History>,
+    /// Snapshots that are known not to be good: they do not count as kept ones.
+    #[serde(default)]
+    pub not_good: Vec<String>,
+}
+
+/// The snapshots of one host and path, and what is kept of them.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct History {
+    /// Host.
+    pub host: String,
+    /// Path.
+    pub path: String,
+    /// What is kept.
+    pub retention: Retention,
+}
+
+/// What a mover answers.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// restic's id of the repository, where it was learnt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a task.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// The repository is there.
+    Found,
+    /// The repository was created.
+    Created,
+    /// Every volume has an entry: a snapshot, or why there is none.
+    BackedUp(Vec<BackedUp>),
+    /// The snapshots, one for each claim.
+    Resolved(Vec<Resolved>),
+    /// The volumes were filled and equal their snapshots.
+    Restored(Vec<Restored>),
+    /// Retention was applied.
+    Maintained(Maintained),
+    /// It failed as a whole.
+    Failed(Failure),
+}
+
+/// What came of one volume's backup.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BackedUp {
+    /// The claim.
+    pub claim: String,
+    /// The snapshot, in full; the one it rests on, where nothing had changed. None where it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// Whether nothing had changed, so that no new snapshot was stored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unchanged: bool,
+    /// Files seen.
+    #[serde(default)]
+    pub files: i64,
+    /// Bytes seen.
+    #[serde(default)]
+    pub bytes: i64,
+    /// Bytes added to the repository.
+    #[serde(default)]
+    pub added: i64,
+    /// Seconds it took.
+    #[serde(default)]
+    pub seconds: i64,
+    /// How many files could not be read: the snapshot is partial where this is not 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unread: i64,
+    /// Why it failed, or the first paths that could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+/// A snapshot to restore.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Resolved {
+    /// The claim.
+    pub claim: String,
+    /// restic's id, in full.
+    pub snapshot: String,
+    /// When it was made.
+    pub time: Time,
+    /// Files in it, where it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<i64>,
+    /// Bytes in it, where it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+}
+
+/// A volume that was filled and checked.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Restored {
+    /// The claim.
+    pub claim: String,
+    /// Files, directories, links and so on in the snapshot, each of which was found in the volume.
+    pub entries: i64,
+    /// Bytes restored.
+    pub bytes: i64,
+    /// Seconds it took.
+    pub seconds: i64,
+}
+
+/// What came of maintenance.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Maintained {
+    /// Snapshots kept.
+    pub kept: i64,
+    /// Snapshots forgotten.
+    pub forgotten: i64,
+    /// Size of the repository in bytes.
+    pub bytes: i64,
+}
+
+/// Why a task failed.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub kind: FailureKind,
+    /// restic's own words, or ours; without secrets.
+    pub message: String,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub enum FailureKind {
+    /// No repository is at the URL (restic's exit code 10).
+    NoRepository,
+    /// The base is missing, or another one than the known.
+    BaseChanged,
+    /// Another process holds a lock (11).
+    Locked,
+    /// The password is wrong (12).
+    WrongPassword,
+    /// The repository does not answer, or refuses the credentials.
+    Unreachable,
+    /// No snapshot fits; the message lists what is there.
+    NoSnapshot,
+    /// Something could not be read (3).
+    Partial,
+    /// The volume or the repository is full.
+    NoSpace,
+    /// The restored data does not equal the snapshot.
+    CheckFailed,
+    /// The mover was told to stop (130, or a signal).
+    Interrupted,
+    /// Anything else.
+    Fatal,
+}
+
+/// A line of progress on the mover's standard output: `{"progress": {...}}`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct ProgressLine {
+    /// How far it is.
+    pub progress: Progress,
+}

@@ -1,0 +1,1 @@
+//! What runs inside a Job, as PID 1 around restic.

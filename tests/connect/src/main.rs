@@ -1,0 +1,2 @@
+//! A development server that behaves like 1Password Connect.
+fn main() {}
