@@ -1,2 +1,122 @@
-//! Strongroom.
-fn main() {}
+//! The `strongroom` program: the controller, the mover, and what belongs to them.
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use strongroom::{
+    api,
+    controllers::run::{Settings, run},
+    core::job::Image,
+};
+
+/// Keeps what Git cannot rebuild: a cluster's secrets and its data.
+#[derive(Parser)]
+#[command(name = "strongroom")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the operator.
+    Controller(ControllerArgs),
+    /// Runs what a Job was made for (started by the operator, not by people).
+    Mover,
+    /// Prints the definitions of the kinds as YAML.
+    Crds,
+}
+
+/// What the operator is told at its start.
+#[derive(clap::Args)]
+struct ControllerArgs {
+    /// The operator's own namespace, in which data is moved.
+    #[arg(long, env = "STRONGROOM_NAMESPACE", default_value = "strongroom-system")]
+    namespace: String,
+    /// Name of this controller in the Lease.
+    #[arg(long, env = "STRONGROOM_IDENTITY", default_value = "strongroom")]
+    identity: String,
+    /// Image of the movers: the operator's own.
+    #[arg(long, env = "STRONGROOM_IMAGE")]
+    image: String,
+    /// Pull policy of that image.
+    #[arg(long, env = "STRONGROOM_IMAGE_PULL_POLICY", default_value = "IfNotPresent")]
+    image_pull_policy: String,
+    /// Names of Secrets with registry credentials, for movers.
+    #[arg(long, env = "STRONGROOM_IMAGE_PULL_SECRETS", value_delimiter = ',')]
+    image_pull_secrets: Vec<String>,
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, env = "STRONGROOM_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Movers of backups and restores at once in the cluster.
+    #[arg(long, env = "STRONGROOM_MOVERS", default_value_t = 4)]
+    movers: usize,
+    /// Log as JSON instead of text.
+    #[arg(long, env = "STRONGROOM_LOG_JSON")]
+    log_json: bool,
+}
+
+impl From<ControllerArgs> for Settings {
+    fn from(args: ControllerArgs) -> Self {
+        Self {
+            namespace: args.namespace,
+            identity: args.identity,
+            image: Image {
+                name: args.image,
+                pull_policy: args.image_pull_policy,
+                pull_secrets: args.image_pull_secrets.into_iter().filter(|name| !name.is_empty()).collect(),
+            },
+            listen: args.listen,
+            movers: args.movers,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Controller(args) => controller(args),
+        Command::Mover => ExitCode::FAILURE,
+        Command::Crds => crds(),
+    }
+}
+
+fn controller(args: ControllerArgs) -> ExitCode {
+    log(args.log_json);
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::error!("a TLS provider is installed already");
+        return ExitCode::FAILURE;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(args.into())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the controller ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs to standard error; `RUST_LOG` says how much.
+fn log(json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json { builder.json().init() } else { builder.with_ansi(false).init() }
+}
+
+#[expect(clippy::print_stdout, reason = "printing is what this command is for")]
+fn crds() -> ExitCode {
+    for crd in api::crds() {
+        match serde_saphyr::to_string(&crd) {
+            Ok(text) => println!("---\n{text}"),
+            Err(_) => return ExitCode::FAILURE,
+        }
+    }
+    ExitCode::SUCCESS
+}

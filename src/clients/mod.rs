@@ -1,1 +1,3 @@
 //! The outside world: the cluster, 1Password Connect, restic as a child process.
+
+pub mod cluster;

@@ -2,7 +2,9 @@
 
 pub mod conditions;
 pub mod job;
+pub mod mover_state;
 pub mod names;
 pub mod problem;
 pub mod sensitive;
 pub mod task;
+pub mod time;

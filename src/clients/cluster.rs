@@ -1,0 +1,91 @@
+//! The Kubernetes API, as few calls as the controllers need.
+
+use std::fmt::Debug;
+
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, PostParams, Preconditions},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::core::{
+    names,
+    problem::{Problem, Reason},
+};
+
+/// What an object must be for these calls.
+pub trait Object: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync {}
+impl<K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync> Object for K {}
+
+/// What the API said, with the object that it speaks of.
+pub fn problem<K: Resource<DynamicType = ()>>(action: &str, name: &str, error: &kube::Error) -> Problem {
+    let kind = K::kind(&());
+    let words = match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            format!("{} (a permission is missing: install the chart's roles)", status.message)
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    };
+    Problem::new(Reason::ClusterError, format!("cannot {action} {kind} {name}: {words}"))
+}
+
+/// Whether an object changed between our look and our write.
+pub fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_conflict())
+}
+
+/// Reads an object; none where there is none.
+pub async fn get<K: Object>(api: &Api<K>, name: &str) -> Result<Option<K>, Problem> {
+    api.get_opt(name).await.map_err(|error| problem::<K>("read", name, &error))
+}
+
+/// Creates an object. Where one of that name exists, it is returned if its labels say that it is this owner's;
+/// otherwise it is somebody else's and stays as it is.
+pub async fn create<K: Object>(api: &Api<K>, object: &K, owner_uid: &str) -> Result<K, Problem> {
+    let name = object.name_any();
+    match api.create(&PostParams::default(), object).await {
+        Ok(created) => Ok(created),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            let found = get(api, &name).await?.ok_or_else(|| {
+                Problem::new(Reason::ClusterError, format!("{} {name} is being replaced", K::kind(&())))
+            })?;
+            if names::belongs_to(found.meta().labels.as_ref(), owner_uid) {
+                Ok(found)
+            } else {
+                let kind = K::kind(&());
+                let place = found.namespace().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+                Err(Problem::new(
+                    Reason::Foreign,
+                    format!("{kind} {place}{name} exists and is not ours: delete or rename it"),
+                ))
+            }
+        }
+        Err(error) => Err(problem::<K>("create", &name, &error)),
+    }
+}
+
+/// Deletes exactly this object and, in the background, what it owns. Gone already is fine, and so is another object
+/// that took its name meanwhile: it stays.
+pub async fn delete<K: Object>(api: &Api<K>, object: &K) -> Result<(), Problem> {
+    if object.meta().deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
+        ..DeleteParams::background()
+    };
+    match api.delete(&object.name_any(), &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(problem::<K>("delete", &object.name_any(), &error)),
+    }
+}
+
+/// Writes an object's status, provided that the object is as it was read.
+pub async fn write_status<K: Object>(api: &Api<K>, object: &K) -> Result<K, Problem> {
+    let name = object.name_any();
+    api.replace_status(&name, &PostParams::default(), object)
+        .await
+        .map_err(|error| problem::<K>("write the status of", &name, &error))
+}

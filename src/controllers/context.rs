@@ -1,0 +1,251 @@
+//! What every controller works with.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use chrono::{SubsecRound, Utc};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{ClusterResourceScope, NamespaceResourceScope},
+    runtime::{
+        events::{Event, EventType, Recorder},
+        reflector::{ObjectRef, Store, store::Writer},
+    },
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    api::{
+        backup::VolumeBackup,
+        common::Time,
+        external_secret::ExternalSecret,
+        repository::{ClusterResticRepository, ResticRepository},
+        restore::VolumeRestore,
+        store::{ClusterSecretStore, SecretStore},
+    },
+    controllers::{metrics::Metrics, queue::Queue},
+    core::job::Image,
+};
+
+/// What every controller works with.
+pub struct Context {
+    /// The Kubernetes API.
+    pub client: Client,
+    /// The operator's own namespace: where data is moved.
+    pub namespace: String,
+    /// The cluster's id: the uid of its `kube-system` namespace.
+    pub cluster: String,
+    /// The image of the operator, which is also the mover's.
+    pub image: Image,
+    /// The objects of every kind, as the watches tell.
+    pub stores: Stores,
+    /// Who may move data now.
+    pub queue: Queue,
+    /// What Prometheus scrapes.
+    pub metrics: Arc<Metrics>,
+    /// Writes Events.
+    pub recorder: Recorder,
+    /// What is being worked on, and since when.
+    pub busy: Busy,
+}
+
+impl Context {
+    /// The present time, in whole seconds as Kubernetes writes it.
+    pub fn now(&self) -> Time {
+        Utc::now().trunc_subsecs(0)
+    }
+
+    /// The objects of a kind in a namespace.
+    pub fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The objects of a kind in the operator's namespace.
+    pub fn own<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        self.api(&self.namespace)
+    }
+
+    /// The cluster-wide objects of a kind.
+    pub fn global<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope>,
+    {
+        Api::all(self.client.clone())
+    }
+
+    /// Writes an Event about an object. That it cannot be written is logged and otherwise does not matter.
+    pub async fn event<K>(&self, object: &K, type_: EventType, reason: &str, note: String)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let event =
+            Event { type_, reason: reason.to_owned(), note: Some(note), action: reason.to_owned(), secondary: None };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(%error, reason, "cannot write an Event");
+        }
+    }
+}
+
+/// The objects of every kind.
+pub struct Stores {
+    /// SecretStores.
+    pub secret_stores: Handle<SecretStore>,
+    /// ClusterSecretStores.
+    pub cluster_secret_stores: Handle<ClusterSecretStore>,
+    /// ExternalSecrets.
+    pub external_secrets: Handle<ExternalSecret>,
+    /// ResticRepositories.
+    pub repositories: Handle<ResticRepository>,
+    /// ClusterResticRepositories.
+    pub cluster_repositories: Handle<ClusterResticRepository>,
+    /// VolumeBackups.
+    pub backups: Handle<VolumeBackup>,
+    /// VolumeRestores.
+    pub restores: Handle<VolumeRestore>,
+}
+
+/// What feeds the [`Stores`]: taken by each kind's loop.
+pub struct Feeds {
+    /// SecretStores.
+    pub secret_stores: Feed<SecretStore>,
+    /// ClusterSecretStores.
+    pub cluster_secret_stores: Feed<ClusterSecretStore>,
+    /// ExternalSecrets.
+    pub external_secrets: Feed<ExternalSecret>,
+    /// ResticRepositories.
+    pub repositories: Feed<ResticRepository>,
+    /// ClusterResticRepositories.
+    pub cluster_repositories: Feed<ClusterResticRepository>,
+    /// VolumeBackups.
+    pub backups: Feed<VolumeBackup>,
+    /// VolumeRestores.
+    pub restores: Feed<VolumeRestore>,
+}
+
+/// Empty stores, and what feeds them.
+pub fn stores() -> (Stores, Feeds) {
+    let (secret_stores, secret_stores_feed) = kind();
+    let (cluster_secret_stores, cluster_secret_stores_feed) = kind();
+    let (external_secrets, external_secrets_feed) = kind();
+    let (repositories, repositories_feed) = kind();
+    let (cluster_repositories, cluster_repositories_feed) = kind();
+    let (backups, backups_feed) = kind();
+    let (restores, restores_feed) = kind();
+    (
+        Stores {
+            secret_stores,
+            cluster_secret_stores,
+            external_secrets,
+            repositories,
+            cluster_repositories,
+            backups,
+            restores,
+        },
+        Feeds {
+            secret_stores: secret_stores_feed,
+            cluster_secret_stores: cluster_secret_stores_feed,
+            external_secrets: external_secrets_feed,
+            repositories: repositories_feed,
+            cluster_repositories: cluster_repositories_feed,
+            backups: backups_feed,
+            restores: restores_feed,
+        },
+    )
+}
+
+/// The objects of one kind, and a way to have one looked at.
+pub struct Handle<K: Resource<DynamicType = ()> + Clone + 'static> {
+    /// The objects, as the watch tells.
+    pub store: Store<K>,
+    wake: mpsc::UnboundedSender<ObjectRef<K>>,
+}
+
+/// What feeds a [`Handle`].
+pub struct Feed<K: Resource<DynamicType = ()> + Clone + 'static> {
+    pub(super) writer: Writer<K>,
+    pub(super) wake: mpsc::UnboundedReceiver<ObjectRef<K>>,
+}
+
+fn kind<K>() -> (Handle<K>, Feed<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let (store, writer) = kube::runtime::reflector::store();
+    let (wake, woken) = mpsc::unbounded_channel();
+    (Handle { store, wake }, Feed { writer, wake: woken })
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Handle<K> {
+    /// Has an object looked at now.
+    pub fn wake(&self, object: &K) {
+        // The receiver lives as long as the controllers do.
+        let _ = self.wake.send(ObjectRef::from_obj(object));
+    }
+
+    /// Has every object that fits looked at now.
+    pub fn wake_where(&self, fits: impl Fn(&K) -> bool) {
+        for object in self.store.state() {
+            if fits(&object) {
+                self.wake(&object);
+            }
+        }
+    }
+
+    /// The object of that uid.
+    pub fn by_uid(&self, uid: &str) -> Option<Arc<K>> {
+        self.store.find(|object| object.uid().as_deref() == Some(uid))
+    }
+
+    /// The object of that namespace and name.
+    pub fn by_name(&self, namespace: Option<&str>, name: &str) -> Option<Arc<K>> {
+        let mut key = ObjectRef::new(name);
+        if let Some(namespace) = namespace {
+            key = key.within(namespace);
+        }
+        self.store.get(&key)
+    }
+}
+
+/// What is being worked on, and since when: a worker that is stuck shows here.
+#[derive(Debug, Default)]
+pub struct Busy(Mutex<HashMap<String, Instant>>);
+
+impl Busy {
+    /// Notes that work on something starts; it ends when the returned guard is dropped.
+    pub fn start(&self, what: String) -> BusyGuard<'_> {
+        self.lock().insert(what.clone(), Instant::now());
+        BusyGuard { busy: self, what }
+    }
+
+    /// What has been worked on for longest.
+    pub fn longest(&self) -> Option<(String, std::time::Duration)> {
+        let map = self.lock();
+        map.iter().map(|(what, since)| (what.clone(), since.elapsed())).max_by_key(|(_, elapsed)| *elapsed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Work that goes on until this is dropped.
+#[derive(Debug)]
+pub struct BusyGuard<'a> {
+    busy: &'a Busy,
+    what: String,
+}
+
+impl Drop for BusyGuard<'_> {
+    fn drop(&mut self) {
+        self.busy.lock().remove(&self.what);
+    }
+}

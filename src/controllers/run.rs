@@ -1,0 +1,124 @@
+//! The controller's process: its parts, from start to end.
+
+use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering};
+
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client,
+    runtime::events::{Recorder, Reporter},
+};
+
+use crate::{
+    api::MANAGER,
+    controllers::{
+        context::{Busy, Context, stores},
+        http::{self, Pages},
+        lease::{self, LeaseError},
+        metrics::Metrics,
+        queue::Queue,
+    },
+    core::job::Image,
+};
+
+/// What the controller is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// Name of this controller in the Lease: the pod's.
+    pub identity: String,
+    /// The image that movers run.
+    pub image: Image,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub listen: SocketAddr,
+    /// Movers of backups and restores at once in the cluster.
+    pub movers: usize,
+}
+
+/// Why the controller ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The Kubernetes API cannot be used.
+    #[error("cannot use the Kubernetes API: {0}")]
+    Cluster(#[from] kube::Error),
+    /// No configuration for the Kubernetes API was found.
+    #[error("no configuration for the Kubernetes API: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The pages cannot be served.
+    #[error("cannot serve /metrics: {0}")]
+    Http(#[from] std::io::Error),
+    /// Another controller acts now.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+}
+
+/// Runs the controller until SIGTERM, or until it must not go on.
+pub async fn run(settings: Settings) -> Result<(), RunError> {
+    let client = Client::try_default().await?;
+    let cluster = Api::<Namespace>::all(client.clone()).get("kube-system").await?.metadata.uid.unwrap_or_default();
+    let metrics = Arc::new(Metrics::default());
+    let pages = Arc::new(Pages::default());
+    let server = tokio::spawn(http::serve(settings.listen, metrics.clone(), pages.clone()));
+    pages.ready.store(true, Ordering::Relaxed);
+    let leases = Api::namespaced(client.clone(), &settings.namespace);
+    let shutdown = terminated().shared();
+    tokio::select! {
+        () = shutdown.clone() => return Ok(()),
+        () = lease::acquire(&leases, &settings.identity) => {}
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespace = settings.namespace,
+        cluster,
+        image = settings.image.name,
+        "Strongroom watches SecretStores, ExternalSecrets, ResticRepositories, VolumeBackups and VolumeRestores \
+         in all namespaces; movers run in its own"
+    );
+    let reporter = Reporter { controller: MANAGER.into(), instance: Some(settings.identity.clone()) };
+    let (stores, feeds) = stores();
+    let ctx = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        namespace: settings.namespace,
+        cluster,
+        image: settings.image,
+        stores,
+        queue: Queue::new(settings.movers),
+        metrics,
+        busy: Busy::default(),
+    });
+    // Set once: this is the only place.
+    let _ = pages.context.set(ctx.clone());
+    let kinds = super::kinds(ctx, feeds, shutdown.clone());
+    tokio::select! {
+        () = kinds => {}
+        lost = lease::keep(&leases, &settings.identity) => return Err(lost.into()),
+        served = server => match served {
+            Ok(Err(error)) => return Err(error.into()),
+            Ok(Ok(())) | Err(_) => {}
+        },
+    }
+    lease::release(&leases, &settings.identity).await;
+    Ok(())
+}
+
+/// Ends with SIGTERM or SIGINT.
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot wait for signals");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::interrupt()) => {}
+    }
+}
