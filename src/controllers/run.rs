@@ -94,7 +94,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     tokio::select! {
         () = kinds => {}
         lost = lease::keep(&leases, &settings.identity) => return Err(lost.into()),
-        served = server => match served {
+        ended = server => match ended {
             Ok(Err(error)) => return Err(error.into()),
             Ok(Ok(())) | Err(_) => {}
         },

@@ -1,0 +1,58 @@
+//! What the API server's audit log says that someone did.
+
+use std::{collections::BTreeMap, fs};
+
+use serde_json::Value;
+
+use crate::support::var;
+
+/// A place in the audit log.
+pub struct Mark(usize);
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`.
+    pub verb: String,
+    /// Plural name, with the subresource where there is one.
+    pub resource: String,
+    /// Name of the object.
+    pub name: String,
+}
+
+/// Where the log ends now.
+pub fn mark() -> Mark {
+    Mark(fs::metadata(var("AUDIT_LOG")).map_or(0, |log| usize::try_from(log.len()).unwrap_or(0)))
+}
+
+/// What the operator asked since then.
+pub fn of_operator(since: &Mark) -> Vec<Request> {
+    let log = fs::read(var("AUDIT_LOG")).expect("the audit log can be read");
+    let text = String::from_utf8_lossy(&log[since.0.min(log.len())..]).into_owned();
+    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events
+        .filter(|event| event["stage"] == "ResponseComplete")
+        .filter(|event| event["user"]["username"] == "system:serviceaccount:strongroom-system:strongroom")
+        .filter_map(|event| {
+            let object = &event["objectRef"];
+            let subresource = object["subresource"].as_str().map(|name| format!("/{name}")).unwrap_or_default();
+            Some(Request {
+                verb: event["verb"].as_str()?.to_owned(),
+                resource: format!("{}{subresource}", object["resource"].as_str()?),
+                name: object["name"].as_str().unwrap_or_default().to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// The writes among them, counted by verb and resource; Events and the Lease aside.
+pub fn writes(requests: &[Request]) -> BTreeMap<(String, String), usize> {
+    let mut counts = BTreeMap::new();
+    for request in requests {
+        let writes = matches!(request.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
+        if writes && request.resource != "events" && request.resource != "leases" {
+            *counts.entry((request.verb.clone(), request.resource.clone())).or_insert(0) += 1;
+        }
+    }
+    counts
+}

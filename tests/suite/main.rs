@@ -1,0 +1,12 @@
+//! The cluster suite: the operator as its chart installs it, on a real one-machine Kubernetes with real storage,
+//! restic and the development Connect server. `make test` starts the cluster and runs it.
+
+mod audit;
+mod backups;
+mod kills;
+mod messages;
+mod proxy;
+mod quiet;
+mod restores;
+mod secrets;
+mod support;

@@ -1,0 +1,181 @@
+//! What goes wrong is said in the condition, with what to do, and clears by itself when its cause is gone.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    backups::{app, backup, run_now, running},
+    secrets::{external_secret, put_item},
+    support::{SOON, SYSTEM, apply, beside_others, condition, connect, eventually, get, kubectl, namespace, ready},
+};
+
+/// Accepts the creation of a repository's base by the command that its condition names, and waits for it.
+pub fn accept_base(name: &str) {
+    eventually(&format!("the repository {name} was looked at"), SOON, || {
+        let phase = get("clusterresticrepository", "", name)?["status"]["phase"].as_str()?.to_owned();
+        ["Ready", "BaseMissing"].contains(&phase.as_str()).then_some(())
+    });
+    let object = get("clusterresticrepository", "", name).expect("it exists");
+    if object["status"]["phase"] == "BaseMissing" {
+        let (_, _, message) = condition(&object, "Ready").expect("it says why");
+        let command =
+            message.split('`').find(|part| part.starts_with("kubectl ")).expect("the command is in the message");
+        kubectl(&command.split_whitespace().skip(1).collect::<Vec<_>>());
+    }
+    ready("clusterresticrepository", "", name, "True", "");
+}
+
+fn repository(name: &str, url: &str, password: &str) {
+    kubectl(&["-n", SYSTEM, "delete", "secret", name, "--ignore-not-found"]);
+    apply(&format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {SYSTEM}}}\nstringData: \
+         {{RESTIC_PASSWORD: {password}}}\n---\napiVersion: strongroom.dev/v1alpha1\nkind: ClusterResticRepository\n\
+         metadata: {{name: {name}}}\nspec:\n  url: '{url}'\n  volume: {{claimName: backups}}\n  \
+         credentials: {{secretRef: {{name: {name}}}}}\n"
+    ));
+}
+
+#[test]
+fn a_wrong_connect_token_is_said_and_clears() {
+    let _guard = beside_others();
+    namespace("m-token");
+    put_item("m-token", &json!({"KEY": "value"}));
+    let store = |token: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: token, namespace: m-token}}\nstringData: {{token: {token}}}\n\
+             ---\napiVersion: strongroom.dev/v1alpha1\nkind: SecretStore\nmetadata: {{name: onepassword, namespace: \
+             m-token}}\nspec: {{provider: {{onepassword: {{connectHost: 'http://connect.connect.svc', vaults: \
+             {{Kubernetes: 1}}, auth: {{secretRef: {{connectTokenSecretRef: {{name: token}}}}}}}}}}}}\n"
+        )
+    };
+    apply(&store("canary-wrong-token"));
+    let message = ready("secretstore", "m-token", "onepassword", "False", "TokenRejected");
+    assert!(message.contains("m-token/token"), "the Secret is named: {message}");
+    assert!(!message.contains("canary"), "the token is not said: {message}");
+    apply(&external_secret("m-token", "app", "m-token").replace("kind: ClusterSecretStore, ", ""));
+    ready("externalsecret", "m-token", "app", "False", "StoreNotReady");
+
+    let made = connect::post("/admin/tokens", &json!({"name": "m-token", "vaults": ["Kubernetes"]}));
+    apply(&store(made["token"].as_str().expect("the token is answered")));
+    ready("secretstore", "m-token", "onepassword", "True", "");
+    ready("externalsecret", "m-token", "app", "True", "");
+}
+
+#[test]
+fn an_unknown_item_and_an_ambiguous_title_are_said_and_clear() {
+    let _guard = beside_others();
+    namespace("m-items");
+    apply(&external_secret("m-items", "unknown", "m-unknown"));
+    let message = ready("externalsecret", "m-items", "unknown", "False", "ItemNotFound");
+    assert!(message.contains("m-unknown") && message.contains("Kubernetes"), "{message}");
+    put_item("m-unknown", &json!({"KEY": "value"}));
+    ready("externalsecret", "m-items", "unknown", "True", "");
+
+    put_item("m-twice", &json!({"KEY": "value"}));
+    let path = "/api/v1/namespaces/connect/services/connect:admin/proxy/admin/vaults/Kubernetes/items";
+    let twin =
+        json!({"title": "m-twice", "category": "LOGIN", "fields": {"KEY": "other"}, "duplicate": true}).to_string();
+    crate::support::try_kubectl(&["replace", "--raw", path, "-f", "-"], Some(&twin)).expect("the twin is put");
+    apply(&external_secret("m-items", "twice", "m-twice"));
+    ready("externalsecret", "m-items", "twice", "False", "ItemAmbiguous");
+    let items = connect::get("/admin/vaults/Kubernetes/items");
+    let twins = items.as_array().expect("a list").iter().filter(|item| item["title"] == "m-twice");
+    let id = twins.last().expect("both are there")["id"].as_str().expect("items have ids").to_owned();
+    kubectl(&["delete", "--raw", &format!("{path}/{id}")]);
+    ready("externalsecret", "m-items", "twice", "True", "");
+}
+
+#[test]
+fn a_missing_base_and_a_wrong_password_are_said_and_clear() {
+    let _guard = beside_others();
+    let seed = std::process::id();
+    let url = format!("/repository/m-{seed}/{{{{ namespace }}}}/{{{{ name }}}}");
+    repository("m-base", &url, "canary-right");
+    let message = ready("clusterresticrepository", "", "m-base", "False", "BaseMissing");
+    assert!(message.contains("strongroom.dev/accept="), "{message}");
+    namespace("m-base");
+    apply(&app("m-base", "app", "ceph-block"));
+    apply(&backup("m-base", "app").replace("spec: {", "spec: {repositoryRefs: [{name: m-base}], "));
+    ready("volumebackup", "m-base", "app", "False", "RepositoryNotReady");
+    accept_base("m-base");
+    ready("volumebackup", "m-base", "app", "True", "");
+    running("m-base", "app");
+    assert_eq!(run_now("m-base", "app")["lastResult"], "Succeeded");
+
+    repository("m-base", &url, "canary-wrong");
+    let message = ready("clusterresticrepository", "", "m-base", "False", "WrongPassword");
+    assert!(message.contains(SYSTEM) && message.contains("m-base"), "the Secret is named: {message}");
+    repository("m-base", &url, "canary-right");
+    ready("clusterresticrepository", "", "m-base", "True", "");
+}
+
+#[test]
+fn an_unreachable_repository_is_said() {
+    let _guard = beside_others();
+    repository("m-far", "rest:http://10.96.255.254:8000/{{ namespace }}", "canary-far");
+    kubectl(&[
+        "patch",
+        "clusterresticrepository",
+        "m-far",
+        "--type=json",
+        "-p",
+        r#"[{"op":"remove","path":"/spec/volume"}]"#,
+    ]);
+    ready("clusterresticrepository", "", "m-far", "False", "RepositoryUnreachable");
+    kubectl(&["delete", "clusterresticrepository", "m-far"]);
+}
+
+#[test]
+fn a_missing_claim_and_a_missing_snapshot_class_are_said_and_clear() {
+    let _guard = beside_others();
+    namespace("m-claim");
+    apply(&backup("m-claim", "app"));
+    eventually("it waits for its claim", SOON, || {
+        (get("volumebackup", "m-claim", "app")?["status"]["phase"] == "WaitingForClaim").then_some(())
+    });
+    let (status, ..) =
+        condition(&get("volumebackup", "m-claim", "app").expect("it exists"), "Ready").expect("it says so");
+    assert_eq!(status, "True", "a claim that is absent must not hold up `wait: true`");
+    apply(&app("m-claim", "app", "ceph-block"));
+    eventually("it waits no more", SOON, || {
+        (get("volumebackup", "m-claim", "app")?["status"]["phase"] == "Idle").then_some(())
+    });
+
+    kubectl(&[
+        "-n",
+        "m-claim",
+        "patch",
+        "volumebackup",
+        "app",
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"volumeSnapshotClassName":"absent"}}"#,
+    ]);
+    let message = ready("volumebackup", "m-claim", "app", "False", "SnapshotClassMissing");
+    assert!(
+        message.contains("absent") && message.contains("csi-ceph-blockpool"),
+        "the candidates are named: {message}"
+    );
+    kubectl(&[
+        "-n",
+        "m-claim",
+        "patch",
+        "volumebackup",
+        "app",
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"volumeSnapshotClassName":null}}"#,
+    ]);
+    ready("volumebackup", "m-claim", "app", "True", "");
+}
+
+#[test]
+fn the_columns_are_worth_reading() {
+    let _guard = beside_others();
+    let table = eventually("everything is listed", Duration::from_secs(30), || {
+        let table = kubectl(&["get", "strongroom", "-A"]);
+        (table.contains("clustersecretstore.strongroom.dev/onepassword") && table.contains("nas")).then_some(table)
+    });
+    println!("{table}");
+}

@@ -1,0 +1,96 @@
+//! What an idle operator does and needs. These run alone.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    audit,
+    support::{SYSTEM, alone, apply, connect, kubectl, namespace, ready},
+};
+
+/// The one place in the suite where time itself is what is looked at: a minute in which nothing happens.
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn an_idle_minute_costs_a_request_a_poll_and_no_write() {
+    let _guard = alone();
+    namespace("q-idle");
+    crate::secrets::put_item("q-idle", &serde_json::json!({"KEY": "value"}));
+    apply(&crate::secrets::external_secret("q-idle", "app", "q-idle"));
+    ready("externalsecret", "q-idle", "app", "True", "");
+    // Whatever earlier tests set going comes to its end first.
+    let quiet_since = |mark: &audit::Mark| audit::writes(&audit::of_operator(mark)).is_empty();
+    let start = Instant::now();
+    loop {
+        let mark = audit::mark();
+        thread::sleep(Duration::from_secs(10));
+        if quiet_since(&mark) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(180), "the operator never rests");
+    }
+    let stores = kubectl(&["get", "secretstores,clustersecretstores", "-A", "-o", "name"]).lines().count();
+    let polls = || {
+        let kinds = connect::get("/admin/counts")["kinds"].clone();
+        let count = |kind: &str| kinds[kind].as_u64().unwrap_or(0);
+        (count("vaults.list"), count("items.list"), count("item.get"))
+    };
+    let (mark, before) = (audit::mark(), polls());
+    thread::sleep(MINUTE);
+    let (requests, after) = (audit::of_operator(&mark), polls());
+    let writes = audit::writes(&requests);
+    assert!(writes.is_empty(), "an idle operator writes nothing but its Lease: {writes:?}");
+    let vaults = after.0 - before.0;
+    println!("{vaults} polls of {stores} stores in a minute; {} item lists", after.1 - before.1);
+    assert!(vaults <= 6 * stores as u64, "one request a poll: {vaults} for {stores} stores");
+    assert!(after.1 - before.1 <= stores as u64, "item lists: {} -> {}", before.1, after.1);
+    assert_eq!(after.2, before.2, "items");
+    let leases = requests.iter().filter(|request| request.resource == "leases").count();
+    assert!(leases <= 30, "the Lease costs {leases} requests a minute");
+}
+
+#[test]
+fn it_needs_little_memory() {
+    let _guard = alone();
+    let page =
+        kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/services/strongroom:metrics/proxy/metrics")]);
+    let bytes =
+        page.lines().find_map(|line| line.strip_prefix("strongroom_resident_memory_bytes ")).expect("it is measured");
+    let mib = bytes.parse::<f64>().expect("a number") / f64::from(1 << 20);
+    println!("the controller holds {mib:.1} MiB");
+    assert!(mib <= 20.0, "the controller holds {mib:.1} MiB");
+}
+
+#[test]
+fn of_two_controllers_one_acts() {
+    let _guard = alone();
+    kubectl(&["-n", SYSTEM, "scale", "deployment/strongroom", "--replicas=2"]);
+    kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/strongroom", "--timeout=120s"]);
+    let logs = || kubectl(&["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/name=strongroom", "--tail=-1", "--prefix"]);
+    crate::support::eventually("the second waits for the Lease", crate::support::SOON, || {
+        logs().contains("waiting for the Lease").then_some(())
+    });
+    kubectl(&["-n", SYSTEM, "scale", "deployment/strongroom", "--replicas=1"]);
+    kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/strongroom", "--timeout=120s"]);
+}
+
+#[test]
+fn nothing_secret_is_outside_of_secrets() {
+    let _guard = alone();
+    // Everything that is stored but Secrets.
+    let kinds = kubectl(&["api-resources", "--verbs=list", "-o", "name"]);
+    let kinds: Vec<&str> = kinds.lines().filter(|kind| *kind != "secrets").collect();
+    let stored: String =
+        kinds.iter().map(|kind| kubectl(&["get", kind, "-A", "-o", "yaml", "--show-managed-fields"])).collect();
+    let logs = kubectl(&["logs", "-n", SYSTEM, "deployment/strongroom", "--tail=-1"]);
+    let metrics =
+        kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/services/strongroom:metrics/proxy/metrics")]);
+    for (place, text) in [("what is stored", stored), ("the log", logs), ("the metrics", metrics)] {
+        assert!(text.len() > 100, "{place} was read");
+        if let Some(at) = text.find("canary-") {
+            panic!("a secret stands in {place}: {}", &text[at.saturating_sub(200)..(at + 20).min(text.len())]);
+        }
+    }
+}
