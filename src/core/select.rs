@@ -1,5 +1,7 @@
 //! Which snapshot is restored.
 
+use std::cmp::Reverse;
+
 use crate::{
     api::common::Time,
     core::{
@@ -26,12 +28,11 @@ pub fn choose(
     let mut history: Vec<&Snapshot> =
         snapshots.iter().filter(|snapshot| snapshot.is_of(&volume.host, &volume.path)).collect();
     history.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.id.cmp(&b.id)));
-    let found = match &selection.id {
-        Some(id) => by_id(&history, id),
-        None => {
-            let good: Vec<_> = history.iter().copied().filter(|snapshot| !not_good.contains(&snapshot.id)).collect();
-            by_time(&good, selection)
-        }
+    let found = if let Some(id) = &selection.id {
+        by_id(&history, id)
+    } else {
+        let good: Vec<_> = history.iter().copied().filter(|snapshot| !not_good.contains(&snapshot.id)).collect();
+        by_time(&good, selection)
     };
     found.map(|snapshot| resolved(volume, snapshot)).map_err(|what| {
         let there = match history.len() {
@@ -88,7 +89,7 @@ fn listed(history: &[&Snapshot], wanted: Option<Time>, not_good: &[String]) -> S
         nearest.sort_by_key(|snapshot| (snapshot.time - wanted).abs());
     }
     nearest.truncate(LISTED);
-    nearest.sort_by(|a, b| b.time.cmp(&a.time));
+    nearest.sort_by_key(|snapshot| Reverse(snapshot.time));
     let one = |snapshot: &&Snapshot| {
         let bad = if not_good.contains(&snapshot.id) { " (not good)" } else { "" };
         format!("{} {}{bad}", shown(snapshot.time), snapshot.short_id())

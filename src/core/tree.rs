@@ -194,7 +194,8 @@ pub fn compare<E>(
     }
 }
 
-fn is_lost_and_found(path: &str) -> bool {
+/// Whether that is the directory that every new ext4 has at its root, or in it.
+pub fn is_lost_and_found(path: &str) -> bool {
     path.strip_prefix(LOST_AND_FOUND).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -13,6 +13,10 @@ const NAMED: usize = 5;
 const COUNTED: usize = 100_000;
 /// Lines kept of what is not JSON.
 const KEPT_LINES: usize = 20;
+/// restic's exit code when it was told to stop.
+const CANCELLED: i32 = 130;
+/// restic's words where it has no password.
+const NO_PASSWORD: &str = "an empty password is not allowed";
 
 /// What restic said besides its results, and how it ended.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +63,11 @@ impl Items {
 }
 
 impl Ending {
+    /// Of a start that never was, since the mover was told to stop before.
+    pub fn interrupted() -> Self {
+        Self { code: Some(CANCELLED), interrupted: true, ..Self::default() }
+    }
+
     /// Takes a line of restic's standard error. What it is comes back, for the log.
     pub fn hear(&mut self, line: &str) {
         match Line::parse(line.as_bytes()) {
@@ -74,9 +83,10 @@ impl Ending {
         }
     }
 
-    /// Whether restic says that it is still trying to open the repository: it goes on for 15 minutes.
-    pub fn is_trying_to_open(line: &str) -> bool {
-        line.starts_with("Stat(<config/>)") || line.starts_with("Load(<config/>")
+    /// What restic says about opening the repository, which it tries for 15 minutes: some, whether it does so still.
+    pub fn is_trying_to_open(line: &str) -> Option<bool> {
+        (line.starts_with("Stat(<config/>") || line.starts_with("Load(<config/>"))
+            .then(|| line.contains("retrying after"))
     }
 
     /// Whether it did what it was told to, in full.
@@ -86,7 +96,8 @@ impl Ending {
 
     /// restic's last words, without its advice for people at a terminal.
     fn words(&self) -> String {
-        let last = self.fatal.as_deref().or_else(|| self.others.last().map(String::as_str));
+        let crash = || self.others.iter().find(|line| line.starts_with("panic:") || line.starts_with("fatal error:"));
+        let last = self.fatal.as_ref().or_else(crash).or_else(|| self.others.last());
         let Some(words) = last else { return "restic said nothing".to_owned() };
         let lines = words.lines().filter(|line| {
             !line.starts_with("the `unlock` command") && !line.starts_with("Is there a repository at the following")
@@ -115,26 +126,26 @@ impl Ending {
                 failed("restic was killed: too little memory, or the node stopped it".to_owned())
             }
             FailureKind::Interrupted => failed("stopped before it was done".to_owned()),
-            FailureKind::Partial => {
-                failed(format!("{} items could not be read: {}", self.items.count(), self.items.first()))
+            FailureKind::Partial => failed(format!("not everything could be read: {}", self.items.first())),
+            FailureKind::WrongPassword if words.contains(NO_PASSWORD) => {
+                failed("RESTIC_PASSWORD is not set".to_owned())
             }
             _ => failed(self.detail(&words)),
         }
     }
 
     fn kind(&self, words: &str) -> FailureKind {
-        if self.unanswered.is_some() {
-            return FailureKind::Unreachable;
-        }
         if self.interrupted {
             return FailureKind::Interrupted;
         }
         match self.code {
-            None | Some(130) => FailureKind::Interrupted,
+            _ if self.unanswered.is_some() => FailureKind::Unreachable,
+            None | Some(CANCELLED) => FailureKind::Interrupted,
             Some(10) => FailureKind::NoRepository,
             Some(11) => FailureKind::Locked,
             Some(12) => FailureKind::WrongPassword,
             Some(3) if self.items.count() > 0 => FailureKind::Partial,
+            _ if words.contains(NO_PASSWORD) => FailureKind::WrongPassword,
             _ if self.all().any(is_no_space) => FailureKind::NoSpace,
             _ if is_unreachable(words) => FailureKind::Unreachable,
             _ => FailureKind::Fatal,
@@ -246,12 +257,20 @@ mod tests {
                 ],
             ),
             ending(1, &[r#"{"message_type":"exit_error","code":1,"message":"Fatal: There were 1 errors"}"#]),
+            ending(
+                1,
+                &[
+                    r#"{"message_type":"exit_error","code":1,"message":"Fatal: an empty password is not allowed by default. Pass the flag"}"#,
+                ],
+            ),
             ending(2, &["panic: runtime error", "goroutine 1 [running]:"]),
             Ending::default(),
             Ending { unanswered: Some(retry.to_owned()), ..ending(130, &[retry]) },
             Ending { interrupted: true, ..ending(1, &[]) },
         ];
-        assert!(Ending::is_trying_to_open(retry));
+        assert_eq!(Ending::is_trying_to_open(retry), Some(true));
+        assert_eq!(Ending::is_trying_to_open("Stat(<config/>) operation successful after 2 retries"), Some(false));
+        assert_eq!(Ending::is_trying_to_open("Save(<data/0a1b>) returned error, retrying after 1s: EOF"), None);
         insta::assert_yaml_snapshot!(cases.iter().map(Ending::failure).collect::<Vec<_>>());
     }
 
