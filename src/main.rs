@@ -75,7 +75,7 @@ impl From<ControllerArgs> for Settings {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Controller(args) => controller(args),
-        Command::Mover => ExitCode::FAILURE,
+        Command::Mover => mover(),
         Command::Crds => crds(),
     }
 }
@@ -97,6 +97,17 @@ fn controller(args: ControllerArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the controller ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn mover() -> ExitCode {
+    log(false);
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(strongroom::mover::run()),
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
             ExitCode::FAILURE
         }
     }

@@ -1,3 +1,4 @@
 //! The outside world: the cluster, 1Password Connect, restic as a child process.
 
 pub mod cluster;
+pub mod restic;

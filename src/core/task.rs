@@ -14,6 +14,12 @@ use crate::api::{
 pub const TASK_ENV: &str = "STRONGROOM_TASK";
 /// The environment variable that holds the URL of the base (from the run's Secret: a URL may hold credentials).
 pub const BASE_URL_ENV: &str = "STRONGROOM_BASE_REPOSITORY";
+/// The environment variable that holds PEM certificates of the repository server's authority (from the run's Secret).
+pub const CA_ENV: &str = "STRONGROOM_CA";
+/// The environment variable that names restic's program. Default: beside the mover's, or in PATH.
+pub const RESTIC_ENV: &str = "STRONGROOM_RESTIC";
+/// The environment variable that names another place for the answer than [`ANSWER_PATH`], for tests.
+pub const ANSWER_ENV: &str = "STRONGROOM_ANSWER";
 /// Where the mover writes its answer.
 pub const ANSWER_PATH: &str = "/dev/termination-log";
 /// The longest answer, in bytes: half of what Kubernetes keeps.

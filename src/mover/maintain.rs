@@ -1,0 +1,41 @@
+//! Applies retention and frees space.
+
+use chrono::Utc;
+
+use crate::{
+    clients::restic::Restic,
+    core::{
+        restic::{
+            arguments,
+            messages::{Snapshot, Stats},
+        },
+        retention,
+        task::{Answer, Failure, MaintainTask, Maintained, Outcome},
+    },
+};
+
+/// Snapshots that are named in one start of restic.
+const AT_ONCE: usize = 500;
+
+/// Nothing to forget takes no exclusive lock.
+pub(super) async fn run(restic: &Restic, task: &MaintainTask) -> Result<Answer, Failure> {
+    let snapshots: Vec<Snapshot> = restic.json(&arguments::snapshots(&[])).await?;
+    let expired = retention::expired(&snapshots, task, Utc::now());
+    let mut batches = expired.chunks(AT_ONCE).peekable();
+    while let Some(batch) = batches.next() {
+        restic.output(&arguments::forget(batch, batches.peek().is_none())).await.map_err(|mut failure| {
+            if failure.message.contains("failed to remove one or more snapshots") {
+                failure.message += ": where the server lets these credentials only append, set maintenanceCredentials";
+            }
+            failure
+        })?;
+    }
+    let stats: Stats = restic.json(&arguments::stats()).await?;
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    let maintained = Maintained {
+        kept: count(snapshots.len() - expired.len()),
+        forgotten: count(expired.len()),
+        bytes: stats.total_size,
+    };
+    Ok(Answer { repository: restic.repository_id(), outcome: Outcome::Maintained(maintained) })
+}
