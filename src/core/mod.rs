@@ -5,6 +5,7 @@ pub mod job;
 pub mod mover_state;
 pub mod names;
 pub mod problem;
+pub mod schedule;
 pub mod sensitive;
 pub mod task;
 pub mod time;
