@@ -1,6 +1,7 @@
 //! What should happen, as pure functions: no I/O, no clock, no randomness (time and seed are arguments).
 
 pub mod conditions;
+pub mod destination;
 pub mod job;
 pub mod mover_state;
 pub mod names;
