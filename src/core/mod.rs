@@ -2,11 +2,13 @@
 
 pub mod conditions;
 pub mod destination;
+pub mod driver;
 pub mod job;
 pub mod mover_state;
 pub mod names;
 pub mod problem;
 pub mod schedule;
 pub mod sensitive;
+pub mod snapshots;
 pub mod task;
 pub mod time;
