@@ -277,6 +277,9 @@ pub struct Run {
     /// The results so far, one for each claim and repository.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub results: Vec<RunRecord>,
+    /// The staged volumes: gone before the snapshot that they may depend on is deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
     /// How far the mover is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -369,6 +372,9 @@ pub struct RunRecord {
     /// Seconds that the mover took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<i64>,
+    /// A stable word for what went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What went wrong, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -310,12 +310,15 @@ pub struct RepositoryStatus {
     /// The base: the small restic repository that proves that this is the right place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
-    /// When the repository was last asked, and answered.
+    /// When the base was last found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_reachable_at: Option<Time>,
     /// What the last look was made for: it is made again when this changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probed: Option<String>,
+    /// When that look was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probed_at: Option<Time>,
     /// The restic repositories below this object, by URL path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub repositories: BTreeMap<String, ResticRepositoryStatus>,
@@ -370,6 +373,9 @@ pub struct ResticRepositoryStatus {
     /// Size in bytes at the last maintenance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<i64>,
+    /// When maintenance last ended here, well or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintained_at: Option<Time>,
 }
 
 /// A maintenance run.

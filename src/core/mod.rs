@@ -2,6 +2,8 @@
 
 pub mod answer;
 pub mod conditions;
+pub mod destination;
+pub mod driver;
 pub mod job;
 pub mod mover_state;
 pub mod names;
@@ -9,7 +11,9 @@ pub mod problem;
 pub mod restic;
 pub mod retention;
 pub mod select;
+pub mod schedule;
 pub mod sensitive;
+pub mod snapshots;
 pub mod task;
 pub mod time;
 pub mod tree;
