@@ -41,6 +41,9 @@ impl Plan<'_> {
             };
             targets.push((volume, seen, new));
         }
+        if let Some(step) = self.unstage() {
+            return step;
+        }
         let offer = targets.iter().find_map(|(volume, seen, new)| self.offer(volume, seen, new));
         let take = || targets.iter().find_map(|(volume, seen, new)| self.take(volume, seen, new));
         if let Some(step) = offer.or_else(take).or_else(|| self.settle_policies()) {
@@ -57,19 +60,29 @@ impl Plan<'_> {
             let message = "the new volume did not get ready to be swapped in".to_owned();
             return Some(self.fail(&Problem::new(Reason::StagingFailed, message)));
         }
-        if let Some(step) = self.hold().or_else(|| self.still()) {
-            return Some(step);
-        }
-        let staging = self.volumes().find_map(|(_, seen)| seen.staging.as_ref())?;
+        self.hold().or_else(|| self.still())
+    }
+
+    /// The claim that staged a new volume goes; its volume stays and is free for its name.
+    fn unstage(&self) -> Option<Step> {
+        let (staging, new) =
+            self.volumes().find_map(|(_, seen)| Some((seen.staging.as_ref()?, seen.volume.as_ref()?)))?;
         if staging.metadata.deletion_timestamp.is_some() {
             return Some(self.wait(SOON, "the new volume is being detached".to_owned()));
         }
-        Some(Step::DeleteClaim(Box::new(staging.clone())))
+        let patch = volumes::saved_claim(new)
+            .and_then(|saved| volumes::hold(new, &self.seen.owner, &self.seen.run, &saved))
+            .map(|patch| Step::PatchVolume(name_of(new), patch));
+        patch.or_else(|| Some(Step::DeleteClaim(Box::new(staging.clone()))))
     }
 
-    /// While an old claim is on its way out, nothing may start to use it again.
+    /// While a claim is on its way out, or has another volume than it shall have, nothing may start to use it.
     fn keep_still(&self) -> Option<Step> {
-        let is_going = self.volumes().any(|(volume, seen)| has_old_claim(volume, seen).is_some());
+        let is_going =
+            self.seen.claims.values().filter_map(|seen| Some((seen.claim.as_ref()?, seen))).any(|(claim, seen)| {
+                let target = seen.volume.as_ref().and_then(|new| new.metadata.name.as_deref());
+                claim.metadata.deletion_timestamp.is_some() || volumes::volume_of(claim) != target
+            });
         let users = self.users(&self.claim_names()).unwrap_or_default();
         if is_going { self.scale_down(&users) } else { None }
     }
