@@ -147,7 +147,7 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": r"^(0|([0-9]+(ms|s|m|h))+)$"})
+        schemars::json_schema!({"type": "string", "maxLength": 60, "pattern": r"^(0|([0-9]{1,9}(ms|s|m|h))+)$"})
     }
 
     fn inline_schema() -> bool {
@@ -282,7 +282,7 @@ impl Retention {
 #[serde(rename_all = "camelCase")]
 pub struct MoverSpec {
     /// Requests and limits of the mover's container. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "resources_schema")]
     pub resources: Option<ResourceRequirements>,
     /// restic's cache. Default: an emptyDir of 1Gi.
@@ -310,14 +310,20 @@ pub struct MoverSpec {
 
 /// The schema of a container's resources without the feature-gated `claims`.
 fn resources_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    let amounts = serde_json::json!({
-        "type": "object",
-        "additionalProperties": {"x-kubernetes-int-or-string": true}
-    });
+    let amounts = |description: &str| {
+        serde_json::json!({
+            "type": "object",
+            "description": description,
+            "additionalProperties": {"x-kubernetes-int-or-string": true}
+        })
+    };
     schemars::json_schema!({
         "type": "object",
         "nullable": true,
-        "properties": {"limits": amounts, "requests": amounts}
+        "properties": {
+            "limits": amounts("The most that the container may use: cpu, memory, ephemeral-storage."),
+            "requests": amounts("What the scheduler reserves for it. Default: the limits.")
+        }
     })
 }
 

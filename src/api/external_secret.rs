@@ -132,7 +132,7 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restart: bool,
     /// Refused: other kinds than Secret cannot be written.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub manifest: Option<serde_json::Value>,
 }
@@ -379,7 +379,7 @@ pub struct SourceRef {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store_ref: Option<StoreRef>,
     /// Refused: generators are not supported.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub generator_ref: Option<serde_json::Value>,
 }
