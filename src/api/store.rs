@@ -125,7 +125,7 @@ pub struct OnePassword {
     pub ca_provider: Option<CaProvider>,
     /// How often the server is asked whether something changed. Default 15s, at least 1s.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("duration(self) >= duration('1s')", "pollInterval must be at least 1s"))]
+    #[x_kube(validation = ("!self.matches('[a-z]$') || duration(self) >= duration('1s')", "pollInterval must be at least 1s"))]
     pub poll_interval: Option<Duration>,
 }
 

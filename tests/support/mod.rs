@@ -135,3 +135,22 @@ pub fn program(variable: &str, name: &str) -> String {
     assert!(found, "{name} is needed: put it on the PATH, or its path into the variable {variable}");
     name.to_owned()
 }
+
+/// The documents in the YAML examples of README.md and `docs/`, each with its place.
+pub fn examples() -> Vec<(String, Value)> {
+    let mut pages = vec!["README.md".to_owned()];
+    let files = std::fs::read_dir(path("docs")).unwrap();
+    pages.extend(files.map(|file| format!("docs/{}", file.unwrap().file_name().to_str().unwrap())));
+    pages.retain(|page| Path::new(page).extension().is_some_and(|extension| extension == "md"));
+    pages.sort();
+    let mut found = vec![];
+    for page in pages {
+        let text = read(&page);
+        for (index, block) in text.split("```yaml\n").skip(1).enumerate() {
+            let block = block.split("```").next().unwrap_or_default();
+            let place = format!("{page}, example {}", index + 1);
+            found.extend(documents(block).into_iter().map(|document| (place.clone(), document)));
+        }
+    }
+    found
+}
