@@ -5,7 +5,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Condition, Duration, MoverSpec, RepositoryKind, RepositoryRef, Retention, Time, never_observed};
+use super::common::{
+    ACCESS_MODES, Condition, Duration, MoverSpec, RepositoryKind, RepositoryRef, Retention, SCHEDULE, Time,
+    never_observed,
+};
 
 /// Default of `stagingTimeout`.
 pub const DEFAULT_STAGING_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -45,10 +48,12 @@ pub const KEPT_SNAPSHOTS: usize = 20;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.claimSelector) || !has(self.claimNames)", "claimNames and claimSelector exclude each other"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct VolumeBackupSpec {
     /// The claims, by name. Default: the claim of the same name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = ("self.all(a, self.exists_one(b, a == b))", "claimNames names a claim twice"))]
     pub claim_names: Vec<String>,
     /// The claims, by label.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,9 +64,12 @@ pub struct VolumeBackupSpec {
     pub repository_refs: Vec<BackupRepositoryRef>,
     /// When: five-field cron with `H`, or `@hourly` and so on. Default: the repository's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200))]
+    #[x_kube(validation = SCHEDULE)]
     pub schedule: Option<String>,
     /// IANA time zone of the schedule. Default: the repository's, else UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
     /// The longest delay after a due time. Default: the repository's, else a tenth of the period, at most 10m.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +95,7 @@ pub struct VolumeBackupSpec {
     /// Overrides the access modes of the staging claim, which the driver tells.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
+    #[x_kube(validation = ACCESS_MODES)]
     pub access_modes: Vec<String>,
     /// Patterns of what restic leaves out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -123,14 +132,17 @@ pub struct VolumeBackupSpec {
 }
 
 /// A repository, with its own times.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct BackupRepositoryRef {
     /// The repository object.
     #[serde(flatten)]
     pub repository: RepositoryRef,
     /// When. Default: the `VolumeBackup`'s, else the repository's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200))]
+    #[x_kube(validation = SCHEDULE)]
     pub schedule: Option<String>,
     /// What is kept. Default: the `VolumeBackup`'s, else the repository's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,6 +188,7 @@ pub struct Hook {
 /// What is known about a `VolumeBackup`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct VolumeBackupStatus {
     /// The generation that this status speaks of; -1 before the first look.
     #[serde(default = "never_observed")]
@@ -256,6 +269,7 @@ pub enum RunTrigger {
 /// A run in progress.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct Run {
     /// Its id, in the names of everything temporary.
     pub id: String,

@@ -14,6 +14,35 @@ use serde::{Deserialize, Serialize};
 /// The project's time type. Written as RFC 3339 in UTC with whole seconds.
 pub type Time = DateTime<Utc>;
 
+/// A rule and what it tells the user.
+type Rule = (&'static str, &'static str);
+/// The rule of a schedule; what it cannot see is told by the condition.
+pub(super) const SCHEDULE: Rule = (
+    r"self.matches('^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|([^ ]+ +){4}[^ ]+)$')",
+    "a schedule is five-field cron such as 'H * * * *', or @hourly, @daily, @weekly, @monthly, @yearly",
+);
+/// The rule of a size or a rate.
+pub(super) const QUANTITY: Rule =
+    ("type(self) == int || isQuantity(string(self))", "a quantity is a number with a unit, such as 500M or 10Gi");
+/// The rule of a list of access modes.
+pub(super) const ACCESS_MODES: Rule = (
+    "self.all(m, m in ['ReadWriteOnce', 'ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOncePod'])",
+    "accessModes are ReadWriteOnce, ReadOnlyMany, ReadWriteMany and ReadWriteOncePod",
+);
+
+/// Makes a field's own description win over that of its type, which would take its place where the field is
+/// optional.
+pub(super) fn keep_descriptions(schema: &mut schemars::Schema) {
+    let properties = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut);
+    for property in properties.into_iter().flat_map(|properties| properties.values_mut()) {
+        let description = property.get("description").cloned();
+        let first = property.pointer_mut("/anyOf/0").and_then(serde_json::Value::as_object_mut);
+        if let (Some(description), Some(first)) = (description, first) {
+            first.insert("description".to_owned(), description);
+        }
+    }
+}
+
 /// The largest `observedGeneration` that says "never seen".
 pub const NEVER_OBSERVED: i64 = -1;
 
@@ -147,7 +176,7 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": r"^(0|([0-9]+(ms|s|m|h))+)$"})
+        schemars::json_schema!({"type": "string", "maxLength": 60, "pattern": r"^(0|([0-9]{1,9}(ms|s|m|h))+)$"})
     }
 
     fn inline_schema() -> bool {
@@ -241,8 +270,9 @@ pub struct RepositoryRef {
 }
 
 /// How many snapshots are kept. What no rule keeps is forgotten; no rule at all keeps everything.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("has(self.within) || has(self.tags) || ![self.?last, self.?hourly, self.?daily, self.?weekly, self.?monthly, self.?yearly].exists(n, n.hasValue()) || [self.?last, self.?hourly, self.?daily, self.?weekly, self.?monthly, self.?yearly].exists(n, n.orValue(0) > 0)", "a retention of zeros keeps nothing: leave it out to keep everything"))]
 pub struct Retention {
     /// The newest so many.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -267,6 +297,7 @@ pub struct Retention {
     pub within: Option<Duration>,
     /// All that carry one of these restic tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 256)))]
     pub tags: Vec<String>,
 }
 
@@ -280,9 +311,10 @@ impl Retention {
 /// How the pods that move data are run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = keep_descriptions)]
 pub struct MoverSpec {
     /// Requests and limits of the mover's container. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "resources_schema")]
     pub resources: Option<ResourceRequirements>,
     /// restic's cache. Default: an emptyDir of 1Gi.
@@ -310,14 +342,20 @@ pub struct MoverSpec {
 
 /// The schema of a container's resources without the feature-gated `claims`.
 fn resources_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    let amounts = serde_json::json!({
-        "type": "object",
-        "additionalProperties": {"x-kubernetes-int-or-string": true}
-    });
+    let amounts = |description: &str| {
+        serde_json::json!({
+            "type": "object",
+            "description": description,
+            "additionalProperties": {"x-kubernetes-int-or-string": true}
+        })
+    };
     schemars::json_schema!({
         "type": "object",
         "nullable": true,
-        "properties": {"limits": amounts, "requests": amounts}
+        "properties": {
+            "limits": amounts("The most that the container may use: cpu, memory, ephemeral-storage."),
+            "requests": amounts("What the scheduler reserves for it. Default: the limits.")
+        }
     })
 }
 
@@ -338,11 +376,12 @@ pub struct RunAs {
 }
 
 /// restic's cache.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, KubeSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CacheSpec {
     /// Size. Default 1Gi.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = QUANTITY)]
     pub size: Option<Quantity>,
     /// Keeps the cache on a claim of this class in the operator's namespace. Default: an emptyDir.
     #[serde(skip_serializing_if = "Option::is_none")]

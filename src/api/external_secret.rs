@@ -34,6 +34,7 @@ use super::common::{Condition, Duration, StoreRef, Time, never_observed};
 #[x_kube(validation = ("has(self.secretStoreRef) || ((!has(self.data) || self.data.all(e, has(e.sourceRef))) && (!has(self.dataFrom) || self.dataFrom.all(e, has(e.sourceRef))))", "secretStoreRef is missing: name a SecretStore or ClusterSecretStore"))]
 #[x_kube(validation = ("!has(self.target) || !has(self.target.deletionPolicy) || self.target.deletionPolicy != 'Delete' || !has(self.target.creationPolicy) || self.target.creationPolicy in ['Owner', 'Orphan']", "deletionPolicy Delete needs creationPolicy Owner or Orphan: a Secret that is not ours alone is not deleted"))]
 #[x_kube(validation = ("!has(self.target) || !has(self.target.deletionPolicy) || self.target.deletionPolicy != 'Merge' || !has(self.target.creationPolicy) || self.target.creationPolicy != 'None'", "deletionPolicy Merge cannot act with creationPolicy None"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct ExternalSecretSpec {
     /// The store of every entry that names none of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,6 +111,7 @@ pub struct SyncWindow {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, KubeSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.manifest)", "target.manifest is not supported: Strongroom writes Secrets only"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct Target {
     /// Name of the Secret. Default: the name of the `ExternalSecret`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +134,7 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restart: bool,
     /// Refused: other kinds than Secret cannot be written.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub manifest: Option<serde_json::Value>,
 }
@@ -173,6 +175,7 @@ pub enum DeletionPolicy {
 /// How the Secret is composed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct Template {
     /// Type of the Secret. Default `Opaque`.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -235,6 +238,7 @@ pub enum MergePolicy {
 #[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("[has(self.configMap), has(self.secret), has(self.literal)].filter(x, x).size() == 1", "exactly one of configMap, secret and literal"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct TemplateFrom {
     /// Templates in a `ConfigMap` of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -263,6 +267,7 @@ pub struct TemplateSource {
 /// A key that holds a template.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct TemplateSourceItem {
     /// The key.
     pub key: String,
@@ -284,6 +289,7 @@ pub enum TemplateAs {
 /// One key of the Secret.
 #[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct DataEntry {
     /// Key in the Secret.
     #[schemars(length(min = 1, max = 253))]
@@ -300,6 +306,7 @@ pub struct DataEntry {
 #[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.version)", "1Password items have no readable old versions: remove version"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct RemoteRef {
     /// The item: its title or id, or `op://vault/item[/section]/field`.
     #[schemars(length(min = 1, max = 1024))]
@@ -374,12 +381,13 @@ pub enum NullBytePolicy {
 #[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.generatorRef)", "generators are not supported: write the value to a 1Password item"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct SourceRef {
     /// Another store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store_ref: Option<StoreRef>,
     /// Refused: generators are not supported.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub generator_ref: Option<serde_json::Value>,
 }
@@ -390,6 +398,7 @@ impl Eq for SourceRef {}
 #[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.extract) != has(self.find)", "exactly one of extract and find"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct DataFromEntry {
     /// All fields of one item.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -409,6 +418,7 @@ pub struct DataFromEntry {
 /// Which items and fields to take.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct Find {
     /// Only the item of this title.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -441,6 +451,7 @@ pub struct FindName {
 /// A change of keys: exactly one of the three.
 #[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
 #[x_kube(validation = ("[has(self.regexp), has(self.transform), has(self.merge)].filter(x, x).size() == 1", "exactly one of regexp, transform and merge"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct Rewrite {
     /// Replaces what a regular expression matches.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -493,6 +504,7 @@ pub struct RewriteMerge {
 /// What is known about an `ExternalSecret`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct ExternalSecretStatus {
     /// The generation that this status speaks of; -1 before the first look.
     #[serde(default = "never_observed")]

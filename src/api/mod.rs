@@ -13,7 +13,9 @@ pub mod repository;
 pub mod restore;
 pub mod store;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::CustomResourceExt;
 
 /// The API group of every kind.
@@ -78,24 +80,39 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         restore::VolumeRestore::crd(),
     ]
     .into_iter()
-    .map(with_status_default)
+    .map(finished)
     .collect()
 }
 
-/// Gives a definition's status the default `{observedGeneration: -1}`, so that an object which the
-/// operator has not seen never counts as ready (kstatus compares it with the generation).
-fn with_status_default(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSON;
+/// Adds to a derived definition what the derive cannot say.
+fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        let status = version
-            .schema
-            .as_mut()
-            .and_then(|schema| schema.open_api_v3_schema.as_mut())
-            .and_then(|schema| schema.properties.as_mut())
-            .and_then(|properties| properties.get_mut("status"));
+        let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) else {
+            continue;
+        };
+        // An object that the operator has not seen never counts as ready (kstatus compares this with the generation).
+        let status = schema.properties.as_mut().and_then(|properties| properties.get_mut("status"));
         if let Some(status) = status {
-            status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
+            status.default = Some(JSON(serde_json::json!({"observedGeneration": common::NEVER_OBSERVED})));
         }
+        known_formats(schema);
     }
     crd
+}
+
+/// Writes the range of an unsigned number out: Kubernetes warns about its format, and does not check it.
+fn known_formats(schema: &mut JSONSchemaProps) {
+    if schema.format.as_deref() == Some("uint32") {
+        schema.format = None;
+        schema.maximum.get_or_insert_with(|| u32::MAX.into());
+    }
+    for child in schema.properties.iter_mut().flat_map(std::collections::BTreeMap::values_mut) {
+        known_formats(child);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(child)) = &mut schema.items {
+        known_formats(child);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(child)) = &mut schema.additional_properties {
+        known_formats(child);
+    }
 }

@@ -10,7 +10,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Condition, Duration, LocalRef, MoverSpec, Retention, StoreRef, Time, never_observed};
+use super::common::{
+    Condition, Duration, LocalRef, MoverSpec, QUANTITY, Retention, SCHEDULE, StoreRef, Time, never_observed,
+};
 
 /// Default of `identity.host`.
 pub const DEFAULT_HOST: &str = "{{ namespace }}";
@@ -39,6 +41,7 @@ pub const DEFAULT_PER_NODE: u32 = 2;
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!self.url.startsWith('/')", "a path needs a volume, which only a ClusterResticRepository has"))]
 #[x_kube(validation = ("!has(self.volume)", "volume is for a ClusterResticRepository: its movers run beside that volume"))]
 #[x_kube(validation = ("!has(self.default) || !self.default", "default is for a ClusterResticRepository"))]
 #[x_kube(validation = ("!has(self.allowedNamespaces)", "allowedNamespaces is for a ClusterResticRepository; a ResticRepository serves its own namespace only"))]
@@ -67,6 +70,7 @@ pub struct ResticRepositorySpec {
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.volume) || self.url.startsWith('/repository')", "with volume, url is a path below /repository, where the volume is mounted"))]
+#[x_kube(validation = ("has(self.volume) || !self.url.startsWith('/')", "a path needs volume: it is mounted at /repository"))]
 pub struct ClusterResticRepositorySpec {
     /// What both kinds declare.
     #[serde(flatten)]
@@ -74,8 +78,9 @@ pub struct ClusterResticRepositorySpec {
 }
 
 /// What both kinds of repository declare.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct RepositorySpec {
     /// The repository of every `VolumeBackup` that names none. Default false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -84,6 +89,7 @@ pub struct RepositorySpec {
     /// `cluster`, for example `s3:https://s3.example.net/backups/{{ namespace }}/{{ name }}`.
     /// Backends: a path, `rest:`, `s3:`, `b2:`, `azure:`, `gs:`, `swift:`.
     #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = ("!self.startsWith('rclone:') && !self.startsWith('sftp:')", "rclone: and sftp: need programs that the image does not have: use rest, s3, b2, azure, gs, swift or volume"))]
     pub url: String,
     /// A volume that holds the repositories, mounted at `/repository`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,9 +120,12 @@ pub struct RepositorySpec {
     pub populate: Option<Populate>,
     /// When `VolumeBackups` run that declare no schedule: five-field cron with `H`, or `@hourly` and so on.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200))]
+    #[x_kube(validation = SCHEDULE)]
     pub schedule: Option<String>,
     /// IANA time zone of the schedules. Default UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
     /// The longest delay after a due time, the same for one object each time. Default: a tenth of the period,
     /// at most 10m.
@@ -143,6 +152,7 @@ pub struct RepositorySpec {
 #[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.nfs) != has(self.claimName)", "exactly one of nfs and claimName"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct RepositoryVolume {
     /// An NFS export.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,6 +166,7 @@ pub struct RepositoryVolume {
 #[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.secretRef) != has(self.onepassword)", "exactly one of secretRef and onepassword"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct Credentials {
     /// A Secret with restic's own variables: in the operator's namespace for a `ClusterResticRepository`, in its
     /// own for a `ResticRepository`.
@@ -196,6 +207,7 @@ pub struct CaRef {
 /// Namespaces: any one of the two admits.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct AllowedNamespaces {
     /// By name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -230,6 +242,7 @@ pub struct AllowedIdentity {
 /// How claims that fill themselves are filled.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct Populate {
     /// Where no snapshot exists: an empty volume (`Empty`, default), or wait (`Fail`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,7 +263,7 @@ pub enum OnMissing {
 }
 
 /// How much may run at once, and how fast.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, KubeSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
     /// Backups at once into this repository. Default 3.
@@ -263,17 +276,22 @@ pub struct Limits {
     pub per_node: Option<u32>,
     /// Bytes a second to the repository, for each mover. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = QUANTITY)]
     pub upload: Option<Quantity>,
     /// Bytes a second from the repository, for each mover. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = QUANTITY)]
     pub download: Option<Quantity>,
 }
 
 /// When snapshots are forgotten, space is freed and the repository is checked.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct Maintenance {
     /// When retention is applied and space is freed. Default `H 4 * * *` where a retention is declared.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200))]
+    #[x_kube(validation = SCHEDULE)]
     pub schedule: Option<String>,
     /// When the repository is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -284,19 +302,23 @@ pub struct Maintenance {
 }
 
 /// When the repository is checked.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Check {
     /// When.
+    #[schemars(length(max = 200))]
+    #[x_kube(validation = SCHEDULE)]
     pub schedule: String,
     /// How much of the data is read: a percentage such as `5%`. Default: only the structure.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self.matches('^([1-9][0-9]?|100)%$')", "readData is a percentage such as 5%"))]
     pub read_data: Option<String>,
 }
 
 /// What is known about a repository object.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct RepositoryStatus {
     /// The generation that this status speaks of; -1 before the first look.
     #[serde(default = "never_observed")]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     backup::{Progress, RepositoryKey},
-    common::{Condition, Duration, RepositoryRef, Time, never_observed},
+    common::{ACCESS_MODES, Condition, Duration, QUANTITY, RepositoryRef, Time, never_observed},
 };
 
 /// Default of `keepPrevious`.
@@ -16,6 +16,9 @@ pub const DEFAULT_KEEP_PREVIOUS: Duration = Duration::from_secs(168 * 3600);
 pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Default of `timeout`.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+/// The rule of every field but `suspend`.
+const IMMUTABLE: (&str, &str) =
+    ("self == oldSelf", "a VolumeRestore runs once and cannot be changed: create another one");
 /// Held from the moment that something is stopped until it is started again.
 pub const FINALIZER: &str = "strongroom.dev/put-back";
 
@@ -39,53 +42,67 @@ pub const FINALIZER: &str = "strongroom.dev/put-back";
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.from == oldSelf.from && has(self.to) == has(oldSelf.to) && (!has(self.to) || self.to == oldSelf.to) && has(self.method) == has(oldSelf.method) && (!has(self.method) || self.method == oldSelf.method) && has(self.workload) == has(oldSelf.workload) && (!has(self.workload) || self.workload == oldSelf.workload) && has(self.snapshot) == has(oldSelf.snapshot) && (!has(self.snapshot) || self.snapshot == oldSelf.snapshot) && has(self.asOf) == has(oldSelf.asOf) && (!has(self.asOf) || self.asOf == oldSelf.asOf) && has(self.previous) == has(oldSelf.previous) && (!has(self.previous) || self.previous == oldSelf.previous)").message("a VolumeRestore runs once and cannot be changed: create another one"))]
+#[x_kube(validation = ("[has(self.snapshot), has(self.asOf), has(self.previous), has(self.to), has(self.method), has(self.include), has(self.exclude), has(self.delete), has(self.workload), has(self.keepPrevious), has(self.stopTimeout), has(self.timeout)] == [has(oldSelf.snapshot), has(oldSelf.asOf), has(oldSelf.previous), has(oldSelf.to), has(oldSelf.method), has(oldSelf.include), has(oldSelf.exclude), has(oldSelf.delete), has(oldSelf.workload), has(oldSelf.keepPrevious), has(oldSelf.stopTimeout), has(oldSelf.timeout)]", IMMUTABLE.1))]
 #[x_kube(validation = ("[has(self.snapshot), has(self.asOf)].filter(x, x).size() <= 1", "snapshot and asOf exclude each other"))]
 #[x_kube(validation = ("!has(self.snapshot) || !has(self.previous)", "snapshot names one snapshot: previous cannot count back from it"))]
 #[x_kube(validation = ("(!has(self.include) && !has(self.exclude)) || (has(self.method) && self.method == 'InPlace')", "include and exclude restore a part of a volume, which only method InPlace can"))]
 #[x_kube(validation = ("!has(self.from.restore) || (!has(self.snapshot) && !has(self.asOf) && !has(self.previous) && !has(self.to))", "from.restore swaps the kept volume back: snapshot, asOf, previous and to have no meaning with it"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct VolumeRestoreSpec {
     /// Where the data comes from.
+    #[x_kube(validation = IMMUTABLE)]
     pub from: RestoreSource,
     /// The snapshot, by restic's id (at least eight characters). Partial and suspect ones only so.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("self.matches('^[0-9a-f]{8,64}$')", "snapshot is restic's id: 8 to 64 hexadecimal digits"))]
+    #[x_kube(validation = IMMUTABLE)]
     pub snapshot: Option<String>,
     /// The newest good snapshot at or before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = IMMUTABLE)]
     pub as_of: Option<Time>,
     /// The so-many-th good snapshot before that. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 10000))]
+    #[x_kube(validation = IMMUTABLE)]
     pub previous: Option<u32>,
     /// Where the data goes. Default: the claims that were backed up.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = IMMUTABLE)]
     pub to: Option<RestoreTarget>,
     /// `Swap` (default): into a new volume, checked, then swapped in. `InPlace`: into the volume itself.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = IMMUTABLE)]
     pub method: Option<RestoreMethod>,
     /// Only these paths of the snapshot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 4096)))]
+    #[x_kube(validation = IMMUTABLE)]
     pub include: Vec<String>,
     /// All but these paths of the snapshot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 4096)))]
+    #[x_kube(validation = IMMUTABLE)]
     pub exclude: Vec<String>,
     /// Deletes what the snapshot does not have. Default: true for a whole snapshot, false for a part.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = IMMUTABLE)]
     pub delete: Option<bool>,
     /// What happens to the workload that uses the claim. Default `Stop`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = IMMUTABLE)]
     pub workload: Option<WorkloadPolicy>,
     /// How long the replaced volume or the safety snapshot is kept. Default 168h.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = IMMUTABLE)]
     pub keep_previous: Option<Duration>,
     /// The longest time that the workload may take to stop; then everything is put back. Default 5m.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = IMMUTABLE)]
     pub stop_timeout: Option<Duration>,
     /// The longest time without progress; then the restore has failed. Default 2h.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = IMMUTABLE)]
     pub timeout: Option<Duration>,
     /// Starts nothing new while true.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -97,9 +114,11 @@ pub struct VolumeRestoreSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("[has(self.backup), has(self.identity), has(self.replicationSource), has(self.restore)].filter(x, x).size() == 1", "exactly one of backup, identity (with repositoryRef), replicationSource and restore"))]
 #[x_kube(validation = ("!has(self.identity) || has(self.repositoryRef)", "identity needs repositoryRef"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct RestoreSource {
     /// A `VolumeBackup` of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub backup: Option<String>,
     /// Which of the backup's repositories, or the one that holds `identity`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,9 +128,11 @@ pub struct RestoreSource {
     pub identity: Option<RestoreIdentity>,
     /// A `VolSync` `ReplicationSource` of the namespace: its repository and history.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub replication_source: Option<String>,
     /// Undoes an earlier `VolumeRestore`: the volume that it replaced is swapped back.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub restore: Option<String>,
 }
 
@@ -119,8 +140,10 @@ pub struct RestoreSource {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 pub struct RestoreIdentity {
     /// Host.
+    #[schemars(length(min = 1, max = 253))]
     pub host: String,
     /// Path.
+    #[schemars(length(min = 1, max = 4096))]
     pub path: String,
 }
 
@@ -128,6 +151,7 @@ pub struct RestoreIdentity {
 #[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.claimName) != has(self.newClaim)", "exactly one of claimName and newClaim"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct RestoreTarget {
     /// Another existing claim.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,7 +162,7 @@ pub struct RestoreTarget {
 }
 
 /// A claim that a restore creates.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct NewClaim {
     /// Its name.
@@ -146,12 +170,15 @@ pub struct NewClaim {
     pub name: String,
     /// Its size. Default: the size of the claim that was backed up.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = QUANTITY)]
     pub size: Option<Quantity>,
     /// Its storage class. Default: that of the claim that was backed up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class_name: Option<String>,
     /// Its access modes. Default: those of the claim that was backed up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    #[x_kube(validation = ACCESS_MODES)]
     pub access_modes: Vec<String>,
 }
 
@@ -178,6 +205,7 @@ pub enum WorkloadPolicy {
 /// What is known about a `VolumeRestore`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct VolumeRestoreStatus {
     /// The generation that this status speaks of; -1 before the first look.
     #[serde(default = "never_observed")]

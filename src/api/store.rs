@@ -79,6 +79,7 @@ pub struct StoreSpec {
 /// Namespaces that may use a `ClusterSecretStore`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct StoreCondition {
     /// Namespaces by label.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,6 +103,7 @@ pub struct Provider {
 #[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.caBundle) || !has(self.caProvider)", "caBundle and caProvider exclude each other"))]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct OnePassword {
     /// URL of the server, without `/v1`: `http://onepassword-connect.external-secrets.svc`.
     #[x_kube(validation = ("self.startsWith('http://') || self.startsWith('https://')", "connectHost must start with http:// or https://"))]
@@ -121,8 +123,9 @@ pub struct OnePassword {
     /// The same, read from a Secret or ConfigMap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_provider: Option<CaProvider>,
-    /// How often the server is asked whether something changed. Default 15s.
+    /// How often the server is asked whether something changed. Default 15s, at least 1s.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("!self.matches('[a-z]$') || duration(self) >= duration('1s')", "pollInterval must be at least 1s"))]
     pub poll_interval: Option<Duration>,
 }
 
@@ -171,6 +174,7 @@ pub enum CaProviderType {
 /// What is known about a store.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct StoreStatus {
     /// The generation that this status speaks of; -1 before the first look.
     #[serde(default = "never_observed")]
