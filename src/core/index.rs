@@ -11,6 +11,9 @@ use crate::core::{
     reference::Reference,
 };
 
+/// What to do where a token cannot read a vault.
+const GRANT: &str = "grant the vault to the Connect server and issue a new token: existing tokens cannot be extended";
+
 /// The vaults that a token can read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
@@ -96,6 +99,12 @@ impl Index {
         }
     }
 
+    /// The vault of that id or name, whose items are listed.
+    pub fn readable(&self, name: &str) -> Result<&Vault, Problem> {
+        let vault = self.vault(name)?;
+        vault.items().map(|_| &vault.vault)
+    }
+
     fn no_vault(&self, name: &str) -> Problem {
         let names: Vec<&str> = self.vaults.values().map(|vault| vault.vault.name.as_str()).collect();
         let readable = if names.is_empty() {
@@ -109,7 +118,7 @@ impl Index {
                 "grant the vault to the Connect server and issue a new token: existing tokens cannot be extended";
             return Problem::new(
                 Reason::VaultNotInScope,
-                format!("{readable}. Vault {name:?} is not among them: {todo}."),
+                format!("{readable}. Vault {name:?} is not among them: {GRANT}."),
             );
         }
         let hint = did_you_mean(name, names);
@@ -133,14 +142,7 @@ impl Index {
         let mut searched = Vec::new();
         for vault in vaults {
             let vault = vault?;
-            let items = match &vault.listing {
-                Listing::Items(items) => items,
-                Listing::Refused(words) => return Err(refused(&vault.vault, words)),
-                Listing::Never => {
-                    let words = format!("vault {:?} has not been listed yet", vault.vault.name);
-                    return Err(Problem::new(Reason::StoreNotReady, words));
-                }
-            };
+            let items = vault.items()?;
             let titled: Vec<(&String, &Entry)> =
                 items.iter().filter(|(_, entry)| *entry.title == reference.item && !entry.archived).collect();
             match titled.as_slice() {
@@ -182,13 +184,25 @@ impl Index {
     }
 }
 
-fn found(vault: &VaultIndex, id: &str, entry: &Entry) -> Found {
-    Found { vault: vault.vault.id.clone(), item: id.to_owned(), title: entry.title.to_string(), version: entry.version }
+impl VaultIndex {
+    /// Its items, where they are listed.
+    pub fn items(&self) -> Result<&BTreeMap<String, Entry>, Problem> {
+        let name = &self.vault.name;
+        match &self.listing {
+            Listing::Items(items) => Ok(items),
+            Listing::Refused(words) => Err(Problem::new(
+                Reason::VaultNotInScope,
+                format!("Connect refuses to list vault {name:?} ({words}): {GRANT}"),
+            )),
+            Listing::Never => {
+                Err(Problem::new(Reason::StoreNotReady, format!("vault {name:?} has not been listed yet")))
+            }
+        }
+    }
 }
 
-fn refused(vault: &Vault, words: &str) -> Problem {
-    let todo = "grant the vault to the Connect server and issue a new token: existing tokens cannot be extended";
-    Problem::new(Reason::VaultNotInScope, format!("Connect refuses to list vault {:?} ({words}): {todo}", vault.name))
+fn found(vault: &VaultIndex, id: &str, entry: &Entry) -> Found {
+    Found { vault: vault.vault.id.clone(), item: id.to_owned(), title: entry.title.to_string(), version: entry.version }
 }
 
 fn not_found(item: &str, searched: &[(&Vault, &BTreeMap<String, Entry>)]) -> Problem {

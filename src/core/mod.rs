@@ -2,7 +2,9 @@
 
 pub mod conditions;
 pub mod field;
+pub mod gate;
 pub mod index;
+pub mod interest;
 pub mod item;
 pub mod job;
 pub mod mover_state;
@@ -10,6 +12,10 @@ pub mod names;
 pub mod near;
 pub mod problem;
 pub mod reference;
+pub mod rewrite;
+pub mod secret;
 pub mod sensitive;
+pub mod store;
 pub mod task;
+pub mod template;
 pub mod time;
