@@ -133,9 +133,9 @@ fn store_of(spec: &ExternalSecretSpec, source: Option<&SourceRef>, place: &str) 
         return Err(not_supported(&format!("{place}.sourceRef.generatorRef")));
     }
     let own = source.and_then(|source| source.store_ref.as_ref());
-    own.or(spec.secret_store_ref.as_ref()).cloned().ok_or_else(|| {
-        Problem::new(Reason::InvalidSpec, format!("spec.{place} has no store: add spec.secretStoreRef"))
-    })
+    own.or(spec.secret_store_ref.as_ref())
+        .cloned()
+        .ok_or_else(|| Problem::new(Reason::InvalidSpec, format!("spec.{place} has no store: add spec.secretStoreRef")))
 }
 
 /// The name of the Secret.

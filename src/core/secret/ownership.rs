@@ -1,9 +1,9 @@
 //! Whose a Secret is.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::{
-    api::{MANAGER, labels},
+    api::{GROUP, MANAGER, labels},
     core::{
         names,
         problem::{Problem, Reason},
@@ -26,22 +26,20 @@ pub enum Claim {
 
 /// Whose a Secret is; an error where it is someone else's, who is named. `is_alive` tells whether an ExternalSecret of
 /// a uid is there: a Secret of one that is gone is nobody's.
-pub fn claim(
-    secret: Option<&ObjectMeta>,
-    owner_uid: &str,
-    is_alive: impl Fn(&str) -> bool,
-) -> Result<Claim, Problem> {
+pub fn claim(secret: Option<&ObjectMeta>, owner_uid: &str, is_alive: impl Fn(&str) -> bool) -> Result<Claim, Problem> {
     let Some(meta) = secret else { return Ok(Claim::Absent) };
-    let place = format!(
-        "{}/{}",
-        meta.namespace.as_deref().unwrap_or_default(),
-        meta.name.as_deref().unwrap_or_default()
-    );
+    let place =
+        format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
     let foreign = |owner: &str, todo: &str| {
         Problem::new(Reason::Foreign, format!("Secret {place} belongs to {owner} and is left alone: {todo}"))
     };
     let rename = "set another target.name, or delete one of the two";
+    // The Secret of an ExternalSecret that was deleted and created anew waits for garbage collection: it is taken over.
+    let is_left_over = |owner: &OwnerReference| {
+        owner.kind == "ExternalSecret" && owner.api_version.starts_with(GROUP) && !is_alive(&owner.uid)
+    };
     let controller = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    let controller = controller.filter(|owner| owner.uid == owner_uid || !is_left_over(owner));
     if let Some(owner) = controller.filter(|owner| owner.uid != owner_uid) {
         return Err(foreign(&format!("{} {} ({})", owner.kind, owner.name, owner.api_version), rename));
     }

@@ -81,10 +81,7 @@ pub fn render(
 }
 
 /// All keys that the references make: later entries override earlier ones, `data` overrides `dataFrom`.
-fn source(
-    spec: &ExternalSecretSpec,
-    yields: Vec<(Wanted, Vec<(String, Sensitive)>)>,
-) -> Result<SensitiveMap, Problem> {
+fn source(spec: &ExternalSecretSpec, yields: Vec<(Wanted, Vec<(String, Sensitive)>)>) -> Result<SensitiveMap, Problem> {
     let mut source = SensitiveMap::new();
     for (wanted, values) in yields {
         match wanted.entry {
@@ -93,7 +90,8 @@ fn source(
                 let place = format!("spec.dataFrom[{index}]");
                 if values.is_empty() {
                     let item = &wanted.reference.item;
-                    let message = format!("{place}: item {item:?} has no field with a label: add one, or remove the entry");
+                    let message =
+                        format!("{place}: item {item:?} has no field with a label: add one, or remove the entry");
                     return Err(Problem::new(Reason::NoMatch, message));
                 }
                 if let Some(extract) = &entry.extract {
