@@ -1,0 +1,303 @@
+//! What is known about the vaults of a Connect server without any value: which items are there, under which titles
+//! and in which versions. References are resolved here, so that the server's own filters, whose quoting and case
+//! rules are undocumented, are never needed.
+
+use std::collections::BTreeMap;
+
+use crate::core::{
+    item::{ItemSummary, Vault, is_id},
+    near::{did_you_mean, near},
+    problem::{Problem, Reason},
+    reference::Reference,
+};
+
+/// What to do where a token cannot read a vault.
+const GRANT: &str = "grant the vault to the Connect server and issue a new token: existing tokens cannot be extended";
+
+/// The vaults that a token can read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Index {
+    /// By id.
+    pub vaults: BTreeMap<String, VaultIndex>,
+}
+
+/// A vault and its items.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VaultIndex {
+    /// The vault as last seen.
+    pub vault: Vault,
+    /// Its items.
+    pub listing: Listing,
+}
+
+/// A vault's items.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Listing {
+    /// Not listed: nobody asked for this vault.
+    #[default]
+    Never,
+    /// The items by id.
+    Items(BTreeMap<String, Entry>),
+    /// The server refuses; what it says.
+    Refused(String),
+}
+
+/// An item without its fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Title.
+    pub title: Box<str>,
+    /// Grows with each change.
+    pub version: i64,
+    /// When it last changed, as the server writes it.
+    pub updated_at: Box<str>,
+    /// Whether it is archived or deleted.
+    pub archived: bool,
+}
+
+impl From<&ItemSummary> for Entry {
+    fn from(item: &ItemSummary) -> Self {
+        Self {
+            title: item.title.as_str().into(),
+            version: item.version,
+            updated_at: item.updated_at.as_str().into(),
+            archived: item.state.as_deref().is_some_and(|state| !state.is_empty()),
+        }
+    }
+}
+
+/// An item that a reference means.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Found {
+    /// Id of its vault.
+    pub vault: String,
+    /// Its id.
+    pub item: String,
+    /// Its title.
+    pub title: String,
+    /// Its version as listed.
+    pub version: i64,
+}
+
+impl Index {
+    /// The vault of that id or name.
+    pub fn vault(&self, name: &str) -> Result<&VaultIndex, Problem> {
+        if let Some(vault) = self.vaults.get(name) {
+            return Ok(vault);
+        }
+        let mut named = self.vaults.values().filter(|vault| vault.vault.name == name);
+        match (named.next(), named.next()) {
+            (Some(vault), None) => Ok(vault),
+            (Some(one), Some(other)) => Err(Problem::new(
+                Reason::VaultNotFound,
+                format!(
+                    "two vaults are named {name:?}: write an id in the store instead ({} or {})",
+                    one.vault.id, other.vault.id
+                ),
+            )),
+            (None, _) => Err(self.no_vault(name)),
+        }
+    }
+
+    /// The vault of that id or name, whose items are listed.
+    pub fn readable(&self, name: &str) -> Result<&Vault, Problem> {
+        let vault = self.vault(name)?;
+        vault.items().map(|_| &vault.vault)
+    }
+
+    fn no_vault(&self, name: &str) -> Problem {
+        let names: Vec<&str> = self.vaults.values().map(|vault| vault.vault.name.as_str()).collect();
+        let readable = if names.is_empty() {
+            "The token can read no vault".to_owned()
+        } else {
+            let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+            format!("The token can read these vaults: {}", quoted.join(", "))
+        };
+        if near(name, names.iter().copied()).is_empty() {
+            let todo =
+                "grant the vault to the Connect server and issue a new token: existing tokens cannot be extended";
+            return Problem::new(
+                Reason::VaultNotInScope,
+                format!("{readable}. Vault {name:?} is not among them: {GRANT}."),
+            );
+        }
+        let hint = did_you_mean(name, names);
+        Problem::new(Reason::VaultNotFound, format!("{readable}. No vault is named {name:?}.{hint}"))
+    }
+
+    /// The item that a reference means, in the vaults of a store (names or ids, in the store's order): that of this
+    /// id in any of them, else the one of this title in the first vault that has it.
+    pub fn resolve(&self, order: &[String], reference: &Reference) -> Result<Found, Problem> {
+        let vaults = self.searched(order, reference)?;
+        if is_id(&reference.item) {
+            let by_id = vaults.iter().find_map(|vault| {
+                let Ok(vault) = vault else { return None };
+                let Listing::Items(items) = &vault.listing else { return None };
+                items.get_key_value(&reference.item).map(|(id, entry)| found(vault, id, entry))
+            });
+            if let Some(found) = by_id {
+                return Ok(found);
+            }
+        }
+        let mut searched = Vec::new();
+        for vault in vaults {
+            let vault = vault?;
+            let items = vault.items()?;
+            let titled: Vec<(&String, &Entry)> =
+                items.iter().filter(|(_, entry)| *entry.title == reference.item && !entry.archived).collect();
+            match titled.as_slice() {
+                [] => searched.push((&vault.vault, items)),
+                [(id, entry)] => return Ok(found(vault, id, entry)),
+                several => {
+                    let ids: Vec<&str> = several.iter().map(|(id, _)| id.as_str()).collect();
+                    let (count, title, name) = (several.len(), &reference.item, &vault.vault.name);
+                    let ids = ids.join(", ");
+                    return Err(Problem::new(
+                        Reason::ItemAmbiguous,
+                        format!(
+                            "{count} items are titled {title:?} in vault {name:?}: write the id of one of them ({ids}), or rename the others"
+                        ),
+                    ));
+                }
+            }
+        }
+        Err(not_found(&reference.item, &searched))
+    }
+
+    /// The vaults to search: all of the store, or the one that the reference names, which must be one of them.
+    fn searched(&self, order: &[String], reference: &Reference) -> Result<Vec<Result<&VaultIndex, Problem>>, Problem> {
+        let all: Vec<Result<&VaultIndex, Problem>> = order.iter().map(|name| self.vault(name)).collect();
+        let Some(wanted) = &reference.vault else { return Ok(all) };
+        let fits = |vault: &VaultIndex| vault.vault.id == *wanted || vault.vault.name == *wanted;
+        if let Some(vault) = all.iter().flatten().find(|vault| fits(vault)) {
+            return Ok(vec![Ok(vault)]);
+        }
+        if order.contains(wanted) {
+            return Ok(vec![self.vault(wanted)]);
+        }
+        let names: Vec<String> = order.iter().map(|name| format!("{name:?}")).collect();
+        let names = names.join(", ");
+        Err(Problem::new(
+            Reason::VaultNotInScope,
+            format!("vault {wanted:?} of the reference is not one of the store's vaults ({names}): add it there"),
+        ))
+    }
+}
+
+impl VaultIndex {
+    /// Its items, where they are listed.
+    pub fn items(&self) -> Result<&BTreeMap<String, Entry>, Problem> {
+        let name = &self.vault.name;
+        match &self.listing {
+            Listing::Items(items) => Ok(items),
+            Listing::Refused(words) => Err(Problem::new(
+                Reason::VaultNotInScope,
+                format!("Connect refuses to list vault {name:?} ({words}): {GRANT}"),
+            )),
+            Listing::Never => {
+                Err(Problem::new(Reason::StoreNotReady, format!("vault {name:?} has not been listed yet")))
+            }
+        }
+    }
+}
+
+fn found(vault: &VaultIndex, id: &str, entry: &Entry) -> Found {
+    Found { vault: vault.vault.id.clone(), item: id.to_owned(), title: entry.title.to_string(), version: entry.version }
+}
+
+fn not_found(item: &str, searched: &[(&Vault, &BTreeMap<String, Entry>)]) -> Problem {
+    let (count, names): (usize, Vec<String>) =
+        searched.iter().fold((0, Vec::new()), |(count, mut names), (vault, items)| {
+            names.push(format!("{:?}", vault.name));
+            (count + items.values().filter(|entry| !entry.archived).count(), names)
+        });
+    let entries = || searched.iter().flat_map(|(_, items)| items.iter());
+    let place = format!("vault{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "));
+    let archived = entries().any(|(id, entry)| entry.archived && (*entry.title == *item || id == item));
+    let hint = if archived {
+        " An item of that title is archived: restore it in 1Password.".to_owned()
+    } else {
+        did_you_mean(item, entries().filter(|(_, entry)| !entry.archived).map(|(_, entry)| &*entry.title))
+    };
+    let what = if is_id(item) { "of id or title" } else { "titled" };
+    Problem::new(
+        Reason::ItemNotFound,
+        format!(
+            "no item {what} {item:?} in {place} ({count} items visible).{hint} A new item appears a few seconds after it was saved."
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::reference::Part;
+
+    const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn vault(id: &str, name: &str, items: &[(&str, &str)]) -> (String, VaultIndex) {
+        let items = items
+            .iter()
+            .map(|(id, title)| {
+                let (title, archived) = title.strip_prefix('!').map_or((*title, false), |title| (title, true));
+                let entry = Entry { title: title.into(), version: 1, updated_at: "".into(), archived };
+                ((*id).to_owned(), entry)
+            })
+            .collect();
+        let vault = Vault { id: id.into(), name: name.into(), ..Vault::default() };
+        (id.to_owned(), VaultIndex { vault, listing: Listing::Items(items) })
+    }
+
+    fn index() -> Index {
+        Index {
+            vaults: BTreeMap::from([
+                vault("v1", "Automation", &[("i1", "radarr"), ("i2", "twin"), ("i3", "twin"), ("i4", "!old")]),
+                vault("v2", "Services", &[("i5", "radarr"), ("i6", "sonarr"), (ID, "by id"), ("i7", "old")]),
+                (
+                    "v3".into(),
+                    VaultIndex {
+                        vault: Vault { id: "v3".into(), name: "Closed".into(), ..Vault::default() },
+                        listing: Listing::Refused("vault v3 is not in scope".into()),
+                    },
+                ),
+            ]),
+        }
+    }
+
+    fn resolve(order: &[&str], vault: Option<&str>, item: &str) -> Result<String, Problem> {
+        let order: Vec<String> = order.iter().map(|&name| name.to_owned()).collect();
+        let reference = Reference { vault: vault.map(str::to_owned), item: item.into(), part: Part::All };
+        index().resolve(&order, &reference).map(|found| found.item)
+    }
+
+    #[test]
+    fn finds_by_title_in_order_and_by_id_anywhere() {
+        assert_eq!(resolve(&["Automation", "Services"], None, "radarr").unwrap(), "i1");
+        assert_eq!(resolve(&["v2", "v1"], None, "radarr").unwrap(), "i5");
+        assert_eq!(resolve(&["Automation", "Services"], None, ID).unwrap(), ID);
+        assert_eq!(resolve(&["Automation", "Services"], Some("Services"), "radarr").unwrap(), "i5");
+        assert_eq!(resolve(&["Automation", "v2"], Some("v2"), "radarr").unwrap(), "i5");
+        assert_eq!(resolve(&["Automation", "Services"], None, "old").unwrap(), "i7");
+        // What an earlier vault answers does not depend on a later one that cannot be read.
+        assert_eq!(resolve(&["Automation", "Closed"], None, "radarr").unwrap(), "i1");
+    }
+
+    #[test]
+    fn says_why_nothing_is_found() {
+        let messages: Vec<(Reason, String)> = [
+            resolve(&["Automation"], None, "Radar"),
+            resolve(&["Automation", "Services"], None, "grafana"),
+            resolve(&["Automation"], None, "twin"),
+            resolve(&["Automation"], None, "old"),
+            resolve(&["Closed", "Automation"], None, "radarr"),
+            resolve(&["Unknown", "Automation"], None, "radarr"),
+            resolve(&["automation"], None, "radarr"),
+            resolve(&["Automation"], Some("Services"), "radarr"),
+        ]
+        .into_iter()
+        .map(|result| result.unwrap_err())
+        .map(|problem| (problem.reason, problem.message))
+        .collect();
+        insta::assert_debug_snapshot!(messages);
+    }
+}

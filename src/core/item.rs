@@ -1,0 +1,173 @@
+//! Vaults and items as 1Password Connect sends them (its published API). Unknown fields are ignored, and
+//! `passwordDetails`, which holds old passwords, is not declared, so that it is dropped while reading.
+
+use serde::{Deserialize, Deserializer};
+
+use crate::core::sensitive::Sensitive;
+
+/// The category whose content is files rather than fields.
+const DOCUMENT: &str = "DOCUMENT";
+
+/// A vault, as `GET /v1/vaults` lists it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Vault {
+    /// 1Password's id.
+    pub id: String,
+    /// Its name; not unique.
+    pub name: String,
+    /// Version of what is in it. 0 where the server does not say.
+    pub content_version: i64,
+    /// Version of its own attributes.
+    pub attribute_version: i64,
+    /// When it or its contents last changed, as the server writes it.
+    pub updated_at: String,
+    /// Number of active items.
+    pub items: i64,
+}
+
+/// The vault that an item is in.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct VaultId {
+    /// 1Password's id.
+    pub id: String,
+}
+
+/// An item, as a vault's list has it: without fields.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ItemSummary {
+    /// 1Password's id.
+    pub id: String,
+    /// Title; not unique.
+    pub title: String,
+    /// Grows with each change.
+    pub version: i64,
+    /// When it last changed, as the server writes it.
+    pub updated_at: String,
+    /// `ARCHIVED` or `DELETED`; absent for an active item.
+    pub state: Option<String>,
+}
+
+/// An item with its fields.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Item {
+    /// 1Password's id.
+    pub id: String,
+    /// Title; not unique.
+    pub title: String,
+    /// Its vault.
+    pub vault: VaultId,
+    /// `LOGIN`, `DOCUMENT` and so on.
+    pub category: String,
+    /// Grows with each change.
+    pub version: i64,
+    /// When it last changed, as the server writes it.
+    pub updated_at: String,
+    /// Sections that its fields may stand in.
+    pub sections: Vec<Section>,
+    /// Fields.
+    pub fields: Vec<Field>,
+    /// Files, without their content.
+    pub files: Vec<File>,
+}
+
+impl Item {
+    /// Whether its content is files rather than fields.
+    pub fn is_document(&self) -> bool {
+        self.category == DOCUMENT
+    }
+
+    /// The label of the section that a field stands in.
+    pub fn section_of<'a>(&'a self, field: &'a Field) -> Option<&'a Section> {
+        let id = &field.section.as_ref()?.id;
+        self.sections.iter().find(|section| section.id == *id).or(field.section.as_ref())
+    }
+}
+
+/// A part of an item.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Section {
+    /// Its id: unique in the item.
+    pub id: String,
+    /// Its label; not unique, and absent where a field refers to it.
+    pub label: String,
+}
+
+/// A field of an item.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Field {
+    /// Its id: unique in the item. Those of built-in fields are stable words.
+    pub id: String,
+    /// Its label; not unique, and in the language of whoever made the item.
+    pub label: String,
+    /// Its type: free text, since the server knows more than the document says.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// The section that it stands in.
+    pub section: Option<Section>,
+    /// The value; absent where it is empty.
+    #[serde(deserialize_with = "sensitive")]
+    pub value: Option<Sensitive>,
+    /// The present one-time password.
+    #[serde(deserialize_with = "sensitive")]
+    pub totp: Option<Sensitive>,
+}
+
+/// A file of an item.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct File {
+    /// 1Password's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+fn sensitive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Sensitive>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(Sensitive::from))
+}
+
+/// Whether a text has the form of an id: 26 lower-case letters and digits. A title may have it too.
+pub fn is_id(text: &str) -> bool {
+    text.len() == 26 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_an_item_and_drops_old_passwords() {
+        let text = r#"{"id":"2fcbqwe9ndg175zg2dzwftvkpa","title":"Login","version":3,"category":"LOGIN",
+          "vault":{"id":"ftz4pm2xxwmwrsd7rjqn7grzfz"},"additionalInformation":"wendy","sections":[{"id":"s1"}],
+          "fields":[{"id":"password","type":"CONCEALED","purpose":"PASSWORD","label":"Passwort","value":"new",
+            "passwordDetails":{"history":["old-password"]}},
+           {"id":"notesPlain","type":"STRING","purpose":"NOTES","label":"notesPlain"},
+           {"id":"x","section":{"id":"s1","label":"Sec"},"type":"OTP","label":"otp","value":"otpauth://","totp":"134253"}]}"#;
+        let item: Item = serde_json::from_str(text).unwrap();
+        assert_eq!(item.fields[0].value.as_ref().unwrap().expose(), b"new");
+        assert_eq!(item.fields[1].value, None);
+        assert_eq!(item.fields[2].totp.as_ref().unwrap().expose(), b"134253");
+        let debug = format!("{item:?}");
+        for secret in ["old-password", "wendy", "\"new\"", "134253"] {
+            assert!(!debug.contains(secret), "{debug}");
+        }
+    }
+
+    #[test]
+    fn knows_the_form_of_an_id() {
+        assert!(is_id("2fcbqwe9ndg175zg2dzwftvkpa"));
+        for text in
+            ["", "radarr", "2FCBQWE9NDG175ZG2DZWFTVKPA", "2fcbqwe9ndg175zg2dzwftvkp", "2fcbqwe9ndg175zg2dzwftvkp-"]
+        {
+            assert!(!is_id(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What an ExternalSecret refers to: a key and a property, as users of External Secrets Operator write them, or a
+//! reference of 1Password's own (`op://vault/item[/section]/field`).
+
+use crate::{
+    api::external_secret::RemoteRef,
+    core::problem::{Problem, Reason},
+};
+
+/// The scheme of 1Password's own references.
+const SCHEME: &str = "op://";
+/// What asks for the present one-time password instead of the field's value, as 1Password writes it.
+const OTP: [&str; 2] = ["?attribute=otp", "?attribute=totp"];
+
+/// What a key and property mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The vault, by name or id, where the reference names one.
+    pub vault: Option<String>,
+    /// The item, by title or id.
+    pub item: String,
+    /// What of it.
+    pub part: Part,
+}
+
+/// A part of an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All fields; of a document all files.
+    All,
+    /// The field `password`; of a document its first file.
+    Default,
+    /// What has that label, id, `section/field` or file name.
+    Named {
+        /// The name.
+        name: String,
+        /// Which kinds of part may have it.
+        kind: PartKind,
+        /// Whether the present one-time password is meant.
+        otp: bool,
+    },
+}
+
+/// Which kinds of part a name may be of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// Fields and files.
+    Any,
+    /// Fields only (`field/x`).
+    Field,
+    /// Files only (`file/x`).
+    File,
+}
+
+impl Reference {
+    /// Understands one entry of `data`.
+    pub fn of_data(remote: &RemoteRef) -> Result<Self, Problem> {
+        Self::parse(remote, Part::Default)
+    }
+
+    /// Understands an `extract`.
+    pub fn of_extract(remote: &RemoteRef) -> Result<Self, Problem> {
+        Self::parse(remote, Part::All)
+    }
+
+    fn parse(remote: &RemoteRef, whole: Part) -> Result<Self, Problem> {
+        let property = remote.property.as_deref().filter(|property| !property.is_empty());
+        let Some(path) = remote.key.strip_prefix(SCHEME) else {
+            let part = property.map_or(whole, Part::named);
+            return Ok(Self { vault: None, item: remote.key.clone(), part });
+        };
+        let key = &remote.key;
+        let invalid = |why: &str| Problem::new(Reason::InvalidSpec, format!("remoteRef.key {key:?} {why}"));
+        let mut parts = path.splitn(3, '/');
+        let (Some(vault), Some(item)) = (parts.next(), parts.next()) else {
+            return Err(invalid("names no item: write op://vault/item or op://vault/item/field"));
+        };
+        if vault.is_empty() || item.is_empty() {
+            return Err(invalid("has an empty part: write op://vault/item or op://vault/item/field"));
+        }
+        let field = parts.next().filter(|field| !field.is_empty());
+        let part = match (field, property) {
+            (Some(_), Some(_)) => return Err(invalid("names a field already: remove property")),
+            (Some(field), None) => Part::named(field),
+            (None, Some(property)) => Part::named(property),
+            (None, None) => whole,
+        };
+        Ok(Self { vault: Some(vault.to_owned()), item: item.to_owned(), part })
+    }
+
+    /// Whether the value changes with time, without the item's version telling.
+    pub fn is_otp(&self) -> bool {
+        matches!(self.part, Part::Named { otp: true, .. })
+    }
+}
+
+impl Part {
+    fn named(text: &str) -> Self {
+        let plain = OTP.iter().find_map(|suffix| text.strip_suffix(suffix));
+        let otp = plain.is_some();
+        let text = plain.unwrap_or(text);
+        let (name, kind) = match (text.strip_prefix("field/"), text.strip_prefix("file/")) {
+            (Some(name), _) => (name, PartKind::Field),
+            (None, Some(name)) if !otp => (name, PartKind::File),
+            _ => (text, PartKind::Any),
+        };
+        Self::Named { name: name.to_owned(), kind, otp }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(key: &str, property: Option<&str>) -> RemoteRef {
+        serde_json::from_value(serde_json::json!({"key": key, "property": property})).unwrap()
+    }
+
+    fn named(name: &str, kind: PartKind, otp: bool) -> Part {
+        Part::Named { name: name.into(), kind, otp }
+    }
+
+    #[test]
+    fn understands_what_users_write() {
+        use PartKind::{Any, Field, File};
+        for (key, property, vault, item, part) in [
+            ("radarr", None, None, "radarr", Part::Default),
+            ("radarr", Some(""), None, "radarr", Part::Default),
+            ("Nextcloud (Admin)", Some("private key"), None, "Nextcloud (Admin)", named("private key", Any, false)),
+            ("1password/OP_TOKEN", Some("field/a/b"), None, "1password/OP_TOKEN", named("a/b", Field, false)),
+            ("tls", Some("file/tls.key"), None, "tls", named("tls.key", File, false)),
+            ("x", Some("one-time password?attribute=otp"), None, "x", named("one-time password", Any, true)),
+            ("op://Kubernetes/radarr", None, Some("Kubernetes"), "radarr", Part::Default),
+            ("op://Kubernetes/radarr", Some("key"), Some("Kubernetes"), "radarr", named("key", Any, false)),
+            ("op://Kubernetes/radarr/key", None, Some("Kubernetes"), "radarr", named("key", Any, false)),
+            ("op://K/i/sec/key", None, Some("K"), "i", named("sec/key", Any, false)),
+            ("op://K/i/sec/key?attribute=otp", None, Some("K"), "i", named("sec/key", Any, true)),
+        ] {
+            let found = Reference::of_data(&remote(key, property)).unwrap();
+            assert_eq!(
+                found,
+                Reference { vault: vault.map(str::to_owned), item: item.into(), part },
+                "{key} {property:?}"
+            );
+        }
+        assert_eq!(Reference::of_extract(&remote("radarr", None)).unwrap().part, Part::All);
+    }
+
+    #[test]
+    fn refuses_references_without_meaning() {
+        for (key, property) in
+            [("op://vault", None), ("op:///item", None), ("op://v//f", None), ("op://v/i/f", Some("g"))]
+        {
+            let problem = Reference::of_data(&remote(key, property)).unwrap_err();
+            assert_eq!(problem.reason, Reason::InvalidSpec, "{key}");
+            assert!(problem.message.contains(key), "{}", problem.message);
+        }
+    }
+}

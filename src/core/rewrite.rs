@@ -1,0 +1,206 @@
+//! How the names and values of an item become keys and values of a Secret: rewrites, conversion, decoding.
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE},
+};
+use regex::RegexBuilder;
+
+use crate::{
+    api::external_secret::{ConversionStrategy, DecodingStrategy, NullBytePolicy, RemoteRef, Rewrite},
+    core::{
+        problem::{Problem, Reason},
+        sensitive::{Sensitive, SensitiveMap},
+    },
+};
+
+/// Bytes that a compiled regular expression may need.
+const MAX_REGEX: usize = 1 << 20;
+/// The longest key of a Secret.
+const MAX_KEY: usize = 253;
+
+/// Compiles a regular expression that a user wrote; `place` says in the error where.
+pub fn regex(source: &str, place: &str) -> Result<regex::Regex, Problem> {
+    RegexBuilder::new(source).size_limit(MAX_REGEX).build().map_err(|error| {
+        Problem::new(Reason::InvalidSpec, format!("{place}: {source:?} is no regular expression: {error}"))
+    })
+}
+
+/// The keys of an `extract`: rewritten, or, where nothing rewrites them, converted. Empty keys fall away.
+pub fn keys(
+    values: Vec<(String, Sensitive)>,
+    remote: &RemoteRef,
+    rewrites: &[Rewrite],
+    place: &str,
+) -> Result<SensitiveMap, Problem> {
+    let mut values = values;
+    for (index, rewrite) in rewrites.iter().enumerate() {
+        let place = format!("{place}.rewrite[{index}]");
+        let Some(rule) = &rewrite.regexp else {
+            let what = if rewrite.transform.is_some() { "transform" } else { "merge" };
+            return Err(Problem::new(
+                Reason::NotSupported,
+                format!("{place}.{what} is not supported by this version: use regexp, or a template"),
+            ));
+        };
+        let regex = regex(&rule.source, &format!("{place}.regexp.source"))?;
+        for (key, _) in &mut values {
+            *key = regex.replace_all(key, rule.target.as_str()).into_owned();
+        }
+    }
+    if rewrites.is_empty() {
+        let strategy = remote.conversion_strategy.unwrap_or_default();
+        for (key, _) in &mut values {
+            *key = convert(key, strategy);
+        }
+    }
+    let mut map = SensitiveMap::new();
+    for (key, value) in values.into_iter().filter(|(key, _)| !key.is_empty()) {
+        let value = decode(value, remote, &key, place)?;
+        if map.get(&key).is_some_and(|other| *other != value) {
+            return Err(Problem::new(
+                Reason::InvalidData,
+                format!(
+                    "{place}: two fields of item {:?} become the key {key:?}: change rewrite or the labels",
+                    remote.key
+                ),
+            ));
+        }
+        map.insert(key, value);
+    }
+    Ok(map)
+}
+
+/// A key without what a key cannot hold. Letters of other scripts stay, so that templates can use them.
+fn convert(key: &str, strategy: ConversionStrategy) -> String {
+    key.chars()
+        .map(|c| match strategy {
+            _ if c.is_alphanumeric() || matches!(c, '-' | '.' | '_') => c.to_string(),
+            ConversionStrategy::Default => "_".to_owned(),
+            ConversionStrategy::Unicode => format!("_U{:04x}_", u32::from(c)),
+        })
+        .collect()
+}
+
+/// A value as it was before it was encoded at its source.
+pub fn decode(value: Sensitive, remote: &RemoteRef, key: &str, place: &str) -> Result<Sensitive, Problem> {
+    let plain = || value.expose().iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect::<Vec<u8>>();
+    let standard = || STANDARD.decode(plain()).ok().map(Sensitive::from);
+    let url_safe = || URL_SAFE.decode(plain()).ok().map(Sensitive::from);
+    let invalid = |what: &str| {
+        let message = format!("{place}: the value of {key:?} in item {:?} {what}", remote.key);
+        Problem::new(Reason::InvalidData, message)
+    };
+    let decoded = match remote.decoding_strategy.unwrap_or_default() {
+        DecodingStrategy::None => value,
+        DecodingStrategy::Base64 => {
+            standard().ok_or_else(|| invalid("is not base64: correct the item or decodingStrategy"))?
+        }
+        DecodingStrategy::Base64Url => {
+            url_safe().ok_or_else(|| invalid("is not URL-safe base64: correct the item or decodingStrategy"))?
+        }
+        DecodingStrategy::Auto => standard().or_else(url_safe).unwrap_or(value),
+    };
+    if remote.null_byte_policy == Some(NullBytePolicy::Fail) && decoded.expose().contains(&0) {
+        return Err(invalid("holds a NUL byte: correct the item or nullBytePolicy"));
+    }
+    Ok(decoded)
+}
+
+/// Whether a key can stand in a Secret.
+pub fn check_key(key: &str) -> Result<(), Problem> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !key.is_empty() && key.len() <= MAX_KEY && key.chars().all(valid) && key != "." && !key.starts_with("..") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Reason::InvalidData,
+        format!(
+            "{key:?} cannot be a key of a Secret (letters, digits, '-', '_' and '.' can): rename the field, or use rewrite or a template"
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(more: serde_json::Value) -> RemoteRef {
+        let mut value = serde_json::json!({"key": "item"});
+        value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn rewritten(names: &[&str], more: serde_json::Value, rewrites: serde_json::Value) -> Result<Vec<String>, Problem> {
+        let values = names.iter().enumerate().map(|(i, name)| ((*name).to_owned(), Sensitive::from(format!("{i}"))));
+        let rewrites: Vec<Rewrite> = serde_json::from_value(rewrites).unwrap();
+        keys(values.collect(), &remote(more), &rewrites, "dataFrom[0]").map(|map| map.into_keys().collect())
+    }
+
+    #[test]
+    fn rewrites_keys_as_go_does() {
+        let one = |source: &str, target: &str| serde_json::json!([{"regexp": {"source": source, "target": target}}]);
+        for (source, target, names, expected) in [
+            ("(.*)", "RADARR_$1", vec!["USER", "a b"], vec!["RADARR_USER", "RADARR_a b"]),
+            ("[^a-zA-Z0-9 -]", "_", vec!["a.b/c d"], vec!["a_b_c d"]),
+            ("^x(.)", "${1}y", vec!["xabc"], vec!["aybc"]),
+            ("(.*)", "$1_x", vec!["abc"], vec![]),
+        ] {
+            assert_eq!(rewritten(&names, serde_json::json!({}), one(source, target)).unwrap(), expected, "{source}");
+        }
+        let both =
+            serde_json::json!([{"regexp": {"source": "a", "target": "b"}}, {"regexp": {"source": "b", "target": "c"}}]);
+        assert_eq!(rewritten(&["a"], serde_json::json!({}), both).unwrap(), ["c"]);
+        let problem = rewritten(&["a1", "a2"], serde_json::json!({}), one("[0-9]", "")).unwrap_err();
+        assert_eq!(problem.reason, Reason::InvalidData);
+        assert_eq!(rewritten(&["a"], serde_json::json!({}), one("(", "")).unwrap_err().reason, Reason::InvalidSpec);
+        let transform = serde_json::json!([{"transform": {"template": "x"}}]);
+        assert_eq!(rewritten(&["a"], serde_json::json!({}), transform).unwrap_err().reason, Reason::NotSupported);
+    }
+
+    #[test]
+    fn converts_keys_where_nothing_rewrites_them() {
+        let none = serde_json::json!([]);
+        assert_eq!(
+            rewritten(&["valid from", "größe", ""], serde_json::json!({}), none.clone()).unwrap(),
+            ["größe", "valid_from"]
+        );
+        let unicode = serde_json::json!({"conversionStrategy": "Unicode"});
+        assert_eq!(rewritten(&["valid from"], unicode, none).unwrap(), ["valid_U0020_from"]);
+    }
+
+    #[test]
+    fn decodes_values() {
+        for (strategy, value, expected) in [
+            ("None", "c2VjcmV0", Some("c2VjcmV0")),
+            ("Base64", "c2Vj\ncmV0\n", Some("secret")),
+            ("Base64", "hunter?2", None),
+            ("Base64URL", "Pz8_", Some("???")),
+            ("Base64URL", "Pz8/", None),
+            ("Auto", "Pz8/", Some("???")),
+            ("Auto", "Pz8_", Some("???")),
+            ("Auto", "p@ss", Some("p@ss")),
+        ] {
+            let found =
+                decode(value.into(), &remote(serde_json::json!({"decodingStrategy": strategy})), "KEY", "data[0]");
+            assert_eq!(found.as_ref().ok().and_then(Sensitive::expose_str), expected, "{strategy} {value}");
+            if let Err(problem) = found {
+                assert!(!problem.message.contains(value), "{}", problem.message);
+            }
+        }
+        let nul = || Sensitive::from("a\0b");
+        assert!(decode(nul(), &remote(serde_json::json!({})), "KEY", "data[0]").is_ok());
+        assert!(decode(nul(), &remote(serde_json::json!({"nullBytePolicy": "Fail"})), "KEY", "data[0]").is_err());
+    }
+
+    #[test]
+    fn checks_keys() {
+        for key in ["a", "tls.crt", "A-b_c.9", ".dockerconfigjson"] {
+            assert!(check_key(key).is_ok(), "{key}");
+        }
+        for key in ["", ".", "..", "a b", "größe", "a/b"] {
+            assert_eq!(check_key(key).unwrap_err().reason, Reason::InvalidData, "{key}");
+        }
+        assert!(check_key(&"x".repeat(254)).is_err());
+    }
+}

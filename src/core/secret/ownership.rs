@@ -1,0 +1,63 @@
+//! Whose a Secret is.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use crate::{
+    api::{GROUP, MANAGER, labels},
+    core::{
+        names,
+        problem::{Problem, Reason},
+    },
+};
+
+/// External Secrets Operator's label on what it manages.
+const ESO_MANAGED: &str = "reconcile.external-secrets.io/managed";
+
+/// What a Secret of the target's name is to an ExternalSecret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// There is none.
+    Absent,
+    /// It is this ExternalSecret's.
+    Ours,
+    /// It is nobody's, as a bootstrap leaves it: it is adopted.
+    Nobodys,
+}
+
+/// Whose a Secret is; an error where it is someone else's, who is named. `is_alive` tells whether an ExternalSecret of
+/// a uid is there: a Secret of one that is gone is nobody's.
+pub fn claim(secret: Option<&ObjectMeta>, owner_uid: &str, is_alive: impl Fn(&str) -> bool) -> Result<Claim, Problem> {
+    let Some(meta) = secret else { return Ok(Claim::Absent) };
+    let place =
+        format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    let foreign = |owner: &str, todo: &str| {
+        Problem::new(Reason::Foreign, format!("Secret {place} belongs to {owner} and is left alone: {todo}"))
+    };
+    let rename = "set another target.name, or delete one of the two";
+    // The Secret of an ExternalSecret that was deleted and created anew waits for garbage collection: it is taken over.
+    let is_left_over = |owner: &OwnerReference| {
+        owner.kind == "ExternalSecret" && owner.api_version.starts_with(GROUP) && !is_alive(&owner.uid)
+    };
+    let controller = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    let controller = controller.filter(|owner| owner.uid == owner_uid || !is_left_over(owner));
+    if let Some(owner) = controller.filter(|owner| owner.uid != owner_uid) {
+        return Err(foreign(&format!("{} {} ({})", owner.kind, owner.name, owner.api_version), rename));
+    }
+    let label = |name: &str| meta.labels.as_ref().and_then(|map| map.get(name)).map(String::as_str);
+    if controller.is_none() && label(ESO_MANAGED) == Some("true") {
+        let todo = "delete the ExternalSecret of external-secrets.io that writes it, or set another target.name";
+        return Err(foreign(&format!("External Secrets Operator (label {ESO_MANAGED})"), todo));
+    }
+    if controller.is_some() || names::belongs_to(meta.labels.as_ref(), owner_uid) {
+        return Ok(Claim::Ours);
+    }
+    if label(labels::MANAGED_BY) == Some(MANAGER) {
+        let uid = label(labels::OWNER_UID).unwrap_or_default();
+        if is_alive(uid) {
+            let (kind, name) = (label(labels::OWNER_KIND), label(labels::OWNER_NAME));
+            let owner = format!("{} {}", kind.unwrap_or("an object"), name.unwrap_or(uid));
+            return Err(foreign(&owner, rename));
+        }
+    }
+    Ok(Claim::Nobodys)
+}

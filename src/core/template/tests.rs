@@ -1,0 +1,150 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn values() -> Values {
+    let map: SensitiveMap = [
+        ("USER", "u"),
+        ("PASS", "p@ss\"<&>word"),
+        ("MULTI", "one\ntwo"),
+        ("JSON", r#"{"port": 8080, "host": "db", "list": ["a", "b"], "pin": 424242}"#),
+        ("B64", "c2VjcmV0"),
+        ("with-dash", "dashed"),
+        ("EMPTY", ""),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), Sensitive::from(value)))
+    .chain([("BINARY".to_owned(), Sensitive::from(vec![0xff, 0xfe]))])
+    .collect();
+    Values::from(&map)
+}
+
+fn now() -> Time {
+    "2026-11-03T07:08:09Z".parse().unwrap()
+}
+
+fn run(template: &str) -> Result<String, String> {
+    match render(template, "target.template.data.X", &values(), now()) {
+        Ok(text) => Ok(text.expose_str().unwrap().to_owned()),
+        Err(problem) => {
+            assert_eq!(problem.reason, Reason::TemplateError);
+            Err(problem.message)
+        }
+    }
+}
+
+#[test]
+fn renders_what_users_write() {
+    for (template, expected) in [
+        ("", ""),
+        ("  ", "  "),
+        ("static }} literal", "static }} literal"),
+        ("{{ .USER }}", "u"),
+        ("{{- .USER -}} ", "u"),
+        ("postgres://{{ .USER }}:{{ .PASS }}@host/db", "postgres://u:p@ss\"<&>word@host/db"),
+        (r#"{{ index . "with-dash" }}"#, "dashed"),
+        (r#"{{ index . "missing" }}"#, ""),
+        (r#"{{ "{{" }} .Labels }}"#, "{{ .Labels }}"),
+        ("{{`{{x}}`}}", "{{x}}"),
+        ("{{ .USER | b64enc }}", "dQ=="),
+        ("{{ .B64 | b64dec }}", "secret"),
+        (
+            r#"{{ toJson (dict "a" .USER "t" .PASS) | b64enc }}"#,
+            "eyJhIjoidSIsInQiOiJwQHNzXCJcdTAwM2NcdTAwMjZcdTAwM2V3b3JkIn0=",
+        ),
+        (r#"{{ printf "%s-%05d" .USER 42 }}"#, "u-00042"),
+        (r#"{{ (fromJson .JSON).host }}:{{ (fromJson .JSON).port }}"#, "db:8080"),
+        (r#"{{ (fromJson .JSON).list | join "," }}"#, "a,b"),
+        (r#"{{ range (fromJson .JSON).list }}[{{ . }}]{{ end }}"#, "[a][b]"),
+        (r#"{{ now | date "2006-01-02T15:04:05 Mon Jan 2" }}"#, "2026-11-03T07:08:09 Tue Nov 3"),
+        (r#"{{ .EMPTY | default "x" }}{{ .USER | default "x" }}"#, "xu"),
+        ("k:{{ .MULTI | nindent 2 }}", "k:\n  one\n  two"),
+        ("{{ .MULTI | indent 2 }}", "  one\n  two"),
+        ("{{ .PASS | quote }} {{ .USER | squote }}", r#""p@ss\"<&>word" 'u'"#),
+        (r#"{{ "a.b.c" | replace "." "-" | upper | trimSuffix "-C" | trimPrefix "A" | trimAll "-" | lower }}"#, "b"),
+        (r#"{{ " x " | trim }}{{ "a,b" | splitList "," | last }}{{ 3 | toString }}"#, "xb3"),
+        (r#"{{ if eq .USER "u" }}yes{{ else }}no{{ end }}{{ ternary 1 2 false }}"#, "yes2"),
+        (r#"{{ trunc 3 "abcdef" }}{{ trunc -2 "abcdef" }}{{ title "some words" }}"#, "abcefSome Words"),
+        (r#"{{ define "x" }}<{{ . }}>{{ end }}{{ template "x" .USER }}"#, "<u>"),
+        (
+            r#"{{ "x" | sha256sum | trunc 8 }}{{ repeat 3 "z" }}{{ print 1 2 }}{{ urlquery "a b" }}"#,
+            "2d711642zzz1 2a+b",
+        ),
+    ] {
+        assert_eq!(run(template).as_deref(), Ok(expected), "{template}");
+    }
+}
+
+#[test]
+fn says_what_is_wrong() {
+    let messages: Vec<(&str, String)> = [
+        "{{ .USR }}",
+        "{{ .USER",
+        "{{ .USER | b64encode }}",
+        "{{ .USER | lookup }}",
+        "{{ .BINARY | b64enc }}",
+        "{{ .PASS | b64dec }}",
+        "{{ .PASS | fromJson }}",
+        "{{ .USER.name }}",
+        "{{ b64enc }}",
+        "{{ upper .USER .PASS }}",
+        "{{ nindent .USER .PASS }}",
+        "a{{ end }}b",
+        "{{ if .USER }}x{{ end }}{{ else }}c{{ .USER }}",
+        "{{ template \"nothing\" }}",
+        "{{ printf (fromJson .JSON).pin }}",
+        "{{ len (fromJson .JSON).pin }}",
+        "{{ slice .USER 0 (atoi \"424242\") }}",
+    ]
+    .into_iter()
+    .map(|template| (template, run(template).expect_err(template)))
+    .collect();
+    insta::assert_debug_snapshot!(messages);
+}
+
+#[test]
+fn work_is_bounded() {
+    for template in [
+        r#"{{ repeat 2000000000 "x" }}"#,
+        r#"{{ $x := "xxxxxxxxxxxxxxxx" }}{{ range (splitList "" (repeat 100 "y")) }}{{ $x = printf "%s%s" $x $x }}{{ end }}"#,
+        r#"{{ $x := "xxxxxxxxxxxxxxxx" }}{{ range (splitList "" (repeat 100 "y")) }}{{ $x = replace "x" $x $x }}{{ end }}"#,
+        r#"{{ $x := list "x" }}{{ range (splitList "" (repeat 100 "y")) }}{{ $x = list $x $x }}{{ end }}{{ $x }}"#,
+        r#"{{ range 20000 }}x{{ end }}"#,
+        r#"{{ range 9000 }}{{ printf "%600s" "" }}{{ end }}"#,
+        r#"{{ nindent 2000000000 "x" }}"#,
+        r#"{{ define "x" }}{{ template "x" }}{{ end }}{{ template "x" }}"#,
+    ] {
+        let error = run(template).unwrap_err();
+        assert!(
+            ["too much", "no Secret can hold", "without end", "rounds"].iter().any(|word| error.contains(word)),
+            "{template}: {error}"
+        );
+    }
+}
+
+proptest! {
+    /// Whatever a template does with a value: an error does not show it.
+    #[test]
+    fn errors_hold_no_value(
+        function in prop::sample::select(functions::names().collect::<Vec<_>>()),
+        shape in 0..6_usize,
+    ) {
+        const SECRET: &str = "7391846";
+        let map = SensitiveMap::from([
+            ("S".to_owned(), Sensitive::from(SECRET)),
+            ("J".to_owned(), Sensitive::from(format!("{{\"n\": {SECRET}, \"s\": \"{SECRET}\", \"l\": [{SECRET}]}}"))),
+        ]);
+        let argument = ["(fromJson .J).n", ".S", "(fromJson .J).l", "(fromJson .J)", ".S 1", "1 (fromJson .J).n 2 3 4"][shape];
+        for template in [
+            format!("{{{{ {function} {argument} }}}}"),
+            format!("{{{{ {function} {argument} | {function} | index \"x\" }}}}"),
+            format!("{{{{ range $a, $b := {function} {argument} }}}}{{{{ .x }}}}{{{{ end }}}}"),
+            format!("{{{{ index ({function} {argument}) {argument} }}}}"),
+            format!("{{{{ ({function} {argument}).x.y }}}}"),
+        ] {
+            if let Err(problem) = render(&template, "place", &Values::from(&map), now()) {
+                prop_assert!(!problem.message.contains(SECRET), "{template}: {}", problem.message);
+            }
+        }
+    }
+}
