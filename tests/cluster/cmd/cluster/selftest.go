@@ -1,0 +1,9 @@
+package main
+
+import (
+	"os"
+
+	"strongroom.dev/cluster/internal/selftest"
+)
+
+func runSelftest([]string) error { return selftest.Run(os.Stdout) }

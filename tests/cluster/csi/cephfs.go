@@ -1,0 +1,118 @@
+package csi
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// cephfs keeps each volume as a btrfs subvolume and each snapshot as a read-only one; a quota limits a
+// volume, and exceeding it is EDQUOT, as with CephFS. A shallow volume is a snapshot, mounted where it is.
+type cephfs struct{ pool string }
+
+func (c *cephfs) open(image string) error {
+	if err := openPool(image, c.pool, "noatime", "mkfs.btrfs", "-q", "-K", "-m", "single", "-d", "single"); err != nil {
+		return err
+	}
+	return run("btrfs", "quota", "enable", c.pool)
+}
+
+func (c *cephfs) singleNode() bool { return false }
+
+func (c *cephfs) folder(id string) string { return filepath.Join(c.pool, "volumes", id) }
+
+func (c *cephfs) snapshotFolder(id string) string { return filepath.Join(c.pool, "snapshots", id) }
+
+func (c *cephfs) create(v volume) error {
+	if err := run("btrfs", "subvolume", "create", c.folder(v.ID)); err != nil {
+		return err
+	}
+	return c.limit(v, v.Bytes)
+}
+
+func (c *cephfs) clone(v volume) error {
+	source := c.folder(v.SourceVolume)
+	if v.SourceSnapshot != "" {
+		source = c.snapshotFolder(v.SourceSnapshot)
+	}
+	if err := run("btrfs", "subvolume", "snapshot", source, c.folder(v.ID)); err != nil {
+		return err
+	}
+	return c.limit(v, v.Bytes)
+}
+
+func (c *cephfs) limit(v volume, bytes int64) error {
+	return run("btrfs", "qgroup", "limit", strconv.FormatInt(bytes, 10), c.folder(v.ID))
+}
+
+func (c *cephfs) remove(v volume) error {
+	if v.Shallow {
+		return nil
+	}
+	return deleteSubvolume(c.folder(v.ID))
+}
+
+func (c *cephfs) inUse(volume) bool { return false }
+
+func (c *cephfs) snapshot(volumeID, snapshotID string) error {
+	return run("btrfs", "subvolume", "snapshot", "-r", c.folder(volumeID), c.snapshotFolder(snapshotID))
+}
+
+func (c *cephfs) removeSnapshot(id string) error { return deleteSubvolume(c.snapshotFolder(id)) }
+
+func deleteSubvolume(path string) error {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return run("btrfs", "subvolume", "delete", path)
+}
+
+func (c *cephfs) resize(v volume) (bool, error) { return false, c.limit(v, v.Bytes) }
+
+func (c *cephfs) stage(v volume, target string, _, readOnly bool, _ []string) error {
+	if v.Shallow {
+		return bind(c.snapshotFolder(v.SourceSnapshot), target, true)
+	}
+	return bind(c.folder(v.ID), target, readOnly)
+}
+
+func (c *cephfs) unstage(_ volume, target string) error { return unmount(target) }
+
+func (c *cephfs) grow(volume, string) error { return nil }
+
+func (c *cephfs) device(v volume) (string, error) {
+	return "", fmt.Errorf("volume %s is not a block volume", v.ID)
+}
+
+// used reads what the volume refers to: the pool's free space says nothing about one volume.
+func (c *cephfs) used(_ volume, path string) (int64, error) {
+	raw, err := exec.Command("btrfs", "qgroup", "show", "--raw", "-f", path).Output()
+	if err != nil {
+		return 0, fmt.Errorf("btrfs qgroup show %s: %w", path, err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	fields := strings.Fields(lines[len(lines)-1])
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("unexpected output of btrfs qgroup show: %s", raw)
+	}
+	return strconv.ParseInt(fields[1], 10, 64)
+}
+
+// fill lowers the quota to what is used already.
+func (c *cephfs) fill(v volume, path string) (func(), error) {
+	if v.Shallow {
+		return func() {}, nil
+	}
+	used, err := c.used(v, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.limit(v, max(used, 1)); err != nil {
+		return nil, err
+	}
+	return func() { _ = c.limit(v, v.Bytes) }, nil
+}

@@ -1,0 +1,171 @@
+// Package leftovers makes and removes what a cluster has outside of its namespaces: cgroups and loop devices.
+package leftovers
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	cgroupMount = "/sys/fs/cgroup"
+	// partsLeaf holds the cluster's own processes on cgroup v2, where only leaves may hold any.
+	partsLeaf = "parts"
+)
+
+// CgroupV2 tells whether the machine has the unified hierarchy.
+func CgroupV2() bool { return isFilesystem(cgroupMount, unix.CGROUP2_SUPER_MAGIC) }
+
+func isFilesystem(path string, magic int64) bool {
+	var stat unix.Statfs_t
+	return unix.Statfs(path, &stat) == nil && int64(stat.Type) == magic
+}
+
+// PrepareCgroups makes the cgroup below which the kubelet puts the pods. On cgroup v2 it returns the
+// folder in which the cluster's own processes have to start, else "".
+func PrepareCgroups(name string) (string, error) {
+	if CgroupV2() {
+		return prepareV2(name)
+	}
+	hierarchies := v1Hierarchies()
+	if len(hierarchies) == 0 {
+		return "", errors.New("no cgroup hierarchy is mounted at " + cgroupMount)
+	}
+	for _, hierarchy := range hierarchies {
+		dir := filepath.Join(hierarchy, name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", err
+		}
+		// A new cpuset group is empty, and nothing can run in an empty one.
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			if raw, err := os.ReadFile(filepath.Join(hierarchy, file)); err == nil {
+				if err := os.WriteFile(filepath.Join(dir, file), raw, 0o644); err != nil {
+					return "", err
+				}
+			}
+		}
+	}
+	return "", nil
+}
+
+// v1Hierarchies are the mounted ones; the names that join two controllers are links to the same.
+func v1Hierarchies() []string {
+	entries, _ := os.ReadDir(cgroupMount)
+	var found []string
+	for _, entry := range entries {
+		path := filepath.Join(cgroupMount, entry.Name())
+		if entry.IsDir() && isFilesystem(path, unix.CGROUP_SUPER_MAGIC) {
+			found = append(found, path)
+		}
+	}
+	return found
+}
+
+func prepareV2(name string) (string, error) {
+	if err := enableControllers(cgroupMount); err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cgroupMount, name)
+	leaf := filepath.Join(dir, partsLeaf)
+	if err := os.MkdirAll(leaf, 0o755); err != nil {
+		return "", err
+	}
+	return leaf, enableControllers(dir)
+}
+
+// enableControllers passes a group's controllers on to its children. Only the machine's real root
+// may do that while it holds processes itself; the root that a container sees is an ordinary group,
+// and its processes have to move into a leaf first.
+func enableControllers(dir string) error {
+	raw, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return err
+	}
+	enabled, _ := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	var missing []string
+	for _, controller := range strings.Fields(string(raw)) {
+		if !slices.Contains(strings.Fields(string(enabled)), controller) {
+			missing = append(missing, controller)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, "cgroup.type")); err == nil {
+		if err := moveProcesses(dir, filepath.Join(dir, "strongroom-moved")); err != nil {
+			return err
+		}
+	}
+	for _, controller := range missing {
+		err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644)
+		needed := slices.Contains([]string{"cpu", "memory", "pids"}, controller)
+		if err != nil && needed {
+			return fmt.Errorf("cgroup v2: cannot pass %s on from %s: %w", controller, dir, err)
+		}
+	}
+	return nil
+}
+
+func moveProcesses(from, to string) error {
+	pids := processes(from)
+	if len(pids) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		// It may have ended, or be a kernel thread that cannot move.
+		_ = os.WriteFile(filepath.Join(to, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
+	}
+	return nil
+}
+
+func processes(dir string) []int {
+	raw, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	var pids []int
+	for _, field := range strings.Fields(string(raw)) {
+		// 0 stands for a process of an outer PID namespace.
+		if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// Cgroups lists the folders that exist under a cluster's name, deepest first.
+func Cgroups(name string) []string {
+	// Where both versions are mounted, runc makes groups in the second too.
+	roots := []string{filepath.Join(cgroupMount, name), filepath.Join(cgroupMount, "unified", name)}
+	for _, hierarchy := range v1Hierarchies() {
+		roots = append(roots, filepath.Join(hierarchy, name))
+	}
+	var found []string
+	for _, root := range roots {
+		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				found = append(found, path)
+			}
+			return nil
+		})
+	}
+	slices.Reverse(found)
+	return found
+}
+
+// removeCgroups kills what is left in the groups and removes them.
+func removeCgroups(name string) {
+	for _, dir := range Cgroups(name) {
+		for _, pid := range processes(dir) {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		_ = unix.Rmdir(dir)
+	}
+}
