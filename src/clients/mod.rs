@@ -1,4 +1,5 @@
 //! The outside world: the cluster, 1Password Connect, restic as a child process.
 
 pub mod cluster;
+pub mod connect;
 pub mod restic;

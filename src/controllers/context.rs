@@ -26,7 +26,7 @@ use crate::{
         restore::VolumeRestore,
         store::{ClusterSecretStore, SecretStore},
     },
-    controllers::{metrics::Metrics, queue::Queue},
+    controllers::{connect::Hub, metrics::Metrics, queue::Queue},
     core::job::Image,
 };
 
@@ -42,6 +42,8 @@ pub struct Context {
     pub image: Image,
     /// The objects of every kind, as the watches tell.
     pub stores: Stores,
+    /// 1Password Connect.
+    pub connect: Arc<Hub>,
     /// Who may move data now.
     pub queue: Queue,
     /// What Prometheus scrapes.

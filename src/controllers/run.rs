@@ -12,6 +12,7 @@ use kube::{
 use crate::{
     api::MANAGER,
     controllers::{
+        connect::Hub,
         context::{Busy, Context, stores},
         http::{self, Pages},
         lease::{self, LeaseError},
@@ -77,6 +78,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     );
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(settings.identity.clone()) };
     let (stores, feeds) = stores();
+    let (connect, wakes) = Hub::new();
+    metrics.register(|registry| connect.metrics.register(registry));
     let ctx = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
@@ -84,13 +87,14 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         cluster,
         image: settings.image,
         stores,
+        connect,
         queue: Queue::new(settings.movers),
         metrics,
         busy: Busy::default(),
     });
     // Set once: this is the only place.
     let _ = pages.context.set(ctx.clone());
-    let kinds = super::kinds(ctx, feeds, shutdown.clone());
+    let kinds = super::kinds(ctx, feeds, wakes, shutdown.clone());
     tokio::select! {
         () = kinds => {}
         lost = lease::keep(&leases, &settings.identity) => return Err(lost.into()),

@@ -1,0 +1,276 @@
+//! 1Password Connect: one request each, with a time limit, and what its answers mean.
+//!
+//! Only what the published API promises is used, and only reading. The server's filters are not used
+//! (`core::index`), nor the `content_path` of files, which differs between versions.
+
+use std::{error::Error as _, time::Duration};
+
+use reqwest::{
+    Certificate, Client, Response, StatusCode, Url,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER},
+    redirect,
+};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::core::{
+    item::{Item, ItemSummary, Vault},
+    sensitive::Sensitive,
+};
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long the first answer of a server may take: longer than its own `OP_SYNC_TIMEOUT` of 10 seconds.
+const FIRST: Duration = Duration::from_secs(30);
+/// How long a list or an item may take.
+const USUAL: Duration = Duration::from_secs(10);
+/// How long a file may take.
+const FILE: Duration = Duration::from_secs(30);
+/// The largest list, in bytes.
+const MAX_LIST: usize = 32 << 20;
+/// The largest item, in bytes.
+const MAX_ITEM: usize = 2 << 20;
+/// The largest file, in bytes: what a Secret holds.
+pub const MAX_FILE: usize = 1 << 20;
+/// Characters of a server's own words that are shown.
+const MAX_WORDS: usize = 200;
+
+/// A Connect server, as one token sees it.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    http: Client,
+    base: Url,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer<T> {
+    /// What was asked for.
+    pub value: T,
+    /// The server's version, where it says so.
+    pub version: Option<String>,
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{words}")]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub kind: FailureKind,
+    /// In words, without secrets.
+    pub words: String,
+    /// How long the server asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// The URL, the token or the certificates cannot be used at all.
+    Unusable,
+    /// No connection, or it broke.
+    Unreachable,
+    /// No answer in time.
+    Timeout,
+    /// 401.
+    Rejected,
+    /// 403.
+    Forbidden,
+    /// 404.
+    NotFound,
+    /// 408, or 500 where the server says that it is not started yet.
+    NotReady,
+    /// 429.
+    Busy,
+    /// Any other status of 500 and above.
+    Server,
+    /// Any other status below 500.
+    Refused,
+    /// What answers is not a Connect server.
+    Alien,
+    /// The answer is larger than it may be.
+    TooLarge,
+}
+
+impl FailureKind {
+    /// The word for metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unusable => "unusable",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Rejected => "401",
+            Self::Forbidden => "403",
+            Self::NotFound => "404",
+            Self::NotReady => "408",
+            Self::Busy => "429",
+            Self::Server => "5xx",
+            Self::Refused => "4xx",
+            Self::Alien => "alien",
+            Self::TooLarge => "too-large",
+        }
+    }
+}
+
+impl Failure {
+    /// A failure.
+    pub fn new(kind: FailureKind, words: impl Into<String>) -> Self {
+        Self { kind, words: words.into(), retry_after: None }
+    }
+}
+
+impl Connect {
+    /// A server. `ca` are PEM certificates that alone are trusted; without them those of the system are.
+    pub fn new(host: &str, token: &Sensitive, ca: Option<&[u8]>) -> Result<Self, Failure> {
+        let unusable = |words: String| Failure::new(FailureKind::Unusable, words);
+        let mut base = Url::parse(host).map_err(|error| unusable(format!("connectHost is no URL: {error}")))?;
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let bearer = Zeroizing::new([b"Bearer ", token.expose().trim_ascii()].concat());
+        let mut bearer = HeaderValue::from_bytes(&bearer)
+            .map_err(|_| Failure::new(FailureKind::Rejected, "the token holds characters that no token has"))?;
+        bearer.set_sensitive(true);
+        let mut builder = Client::builder()
+            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+            .user_agent(concat!("strongroom/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT)
+            .timeout(FILE)
+            .pool_max_idle_per_host(4)
+            .pool_idle_timeout(Duration::from_secs(90));
+        if let Some(pem) = ca {
+            let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
+            if certificates.is_empty() {
+                return Err(unusable("the CA certificates are not in PEM form".to_owned()));
+            }
+            builder = builder.tls_certs_only(certificates);
+        }
+        let http = builder.build().map_err(|error| unusable(format!("TLS cannot be set up: {}", words_of(&error))))?;
+        Ok(Self { http, base })
+    }
+
+    /// The vaults that the token can read. `first` is for a server that may have to start up.
+    pub async fn vaults(&self, first: bool) -> Result<Answer<Vec<Vault>>, Failure> {
+        let limit = if first { FIRST } else { USUAL };
+        self.json(&["v1", "vaults"], limit, MAX_LIST).await
+    }
+
+    /// The items of a vault, without their fields.
+    pub async fn items(&self, vault: &str) -> Result<Answer<Vec<ItemSummary>>, Failure> {
+        self.json(&["v1", "vaults", vault, "items"], USUAL, MAX_LIST).await
+    }
+
+    /// An item with its fields.
+    pub async fn item(&self, vault: &str, item: &str) -> Result<Answer<Item>, Failure> {
+        self.json(&["v1", "vaults", vault, "items", item], USUAL, MAX_ITEM).await
+    }
+
+    /// The content of an item's file.
+    pub async fn file(&self, vault: &str, item: &str, file: &str) -> Result<Sensitive, Failure> {
+        let path = ["v1", "vaults", vault, "items", item, "files", file, "content"];
+        let response = self.send(&path, FILE).await?;
+        let status = response.status();
+        let body = read(response, MAX_FILE).await?;
+        if status == StatusCode::OK { Ok(Sensitive::from(body.to_vec())) } else { Err(refusal(status, &body)) }
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        limit: Duration,
+        cap: usize,
+    ) -> Result<Answer<T>, Failure> {
+        let response = self.send(path, limit).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = read(response, cap).await?;
+        if status != StatusCode::OK {
+            let seconds = text(RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok());
+            return Err(Failure { retry_after: seconds.map(Duration::from_secs), ..refusal(status, &body) });
+        }
+        // The error of the parser may quote the body.
+        let value = serde_json::from_slice(&body)
+            .map_err(|_| alien(status, "a body that is not what a Connect server answers"))?;
+        Ok(Answer { value, version: text("1password-connect-version") })
+    }
+
+    async fn send(&self, path: &[&str], limit: Duration) -> Result<Response, Failure> {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        let request = self.http.get(url).header("Content-Type", "application/json").timeout(limit);
+        request.send().await.map_err(|error| broken(&error))
+    }
+}
+
+/// Reads a body, at most so many bytes.
+async fn read(mut response: Response, cap: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut body = Zeroizing::new(Vec::new());
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
+        if body.len() + chunk.len() > cap {
+            return Err(Failure::new(FailureKind::TooLarge, format!("the answer is larger than {cap} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn broken(error: &reqwest::Error) -> Failure {
+    let kind = if error.is_timeout() { FailureKind::Timeout } else { FailureKind::Unreachable };
+    let words = if error.is_timeout() { "no answer in time".to_owned() } else { words_of(error) };
+    Failure::new(kind, words)
+}
+
+/// What lies at the bottom of an error: the rest repeats the URL.
+fn words_of(error: &reqwest::Error) -> String {
+    let mut words = Vec::new();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        words.push(inner.to_string());
+        source = inner.source();
+    }
+    words.dedup();
+    let last = words.len().saturating_sub(2);
+    clean(&words.get(last..).map(|words| words.join(": ")).unwrap_or_default())
+}
+
+/// An error of the API, or of something else that answers in its place.
+fn refusal(status: StatusCode, body: &[u8]) -> Failure {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        message: String,
+    }
+    let Ok(Body { message }) = serde_json::from_slice(body) else {
+        return if status.is_server_error() {
+            Failure::new(FailureKind::Server, format!("{} without an explanation", status.as_u16()))
+        } else if status == StatusCode::TOO_MANY_REQUESTS {
+            Failure::new(FailureKind::Busy, "429 (too many requests)")
+        } else {
+            alien(status, "a body that is not JSON")
+        };
+    };
+    let kind = match status.as_u16() {
+        401 => FailureKind::Rejected,
+        403 => FailureKind::Forbidden,
+        404 => FailureKind::NotFound,
+        408 => FailureKind::NotReady,
+        413 => FailureKind::TooLarge,
+        429 => FailureKind::Busy,
+        500 if message.contains("failed to initiate") => FailureKind::NotReady,
+        500.. => FailureKind::Server,
+        _ => FailureKind::Refused,
+    };
+    Failure::new(kind, format!("{}: {}", status.as_u16(), clean(&message)))
+}
+
+fn alien(status: StatusCode, what: &str) -> Failure {
+    Failure::new(FailureKind::Alien, format!("{} with {what}", status.as_u16()))
+}
+
+/// Somebody else's words, on one line and not too many.
+fn clean(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_WORDS).collect()
+}

@@ -1,0 +1,121 @@
+//! From a reference to a store to the server behind it, for those who may use it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::api::core::v1::Namespace;
+
+use super::{Fetched, Hub, Lookup, ObjectKey, Source, item_problem, problem};
+use crate::{
+    api::{
+        common::{StoreKind, StoreRef},
+        store::StoreSpec,
+    },
+    clients::cluster,
+    controllers::context::Context,
+    core::{
+        field::{self, Source as FieldSource},
+        index::Found,
+        item::Item,
+        problem::{Problem, Reason},
+        reference::{Part, Reference},
+        sensitive::SensitiveMap,
+        store::{StoreKey, admit, is_ours, needs_labels},
+    },
+};
+
+/// Where the secrets of a store come from, for a namespace that may use it (none: the operator itself). Nothing while
+/// the store's controller has not looked at the store.
+pub async fn source(ctx: &Context, reference: &StoreRef, namespace: Option<&str>) -> Result<Option<Source>, Problem> {
+    if reference.kind == StoreKind::SecretStore && namespace.is_none() {
+        let message =
+            format!("SecretStore {}: a cluster-wide object can use a ClusterSecretStore only", reference.name);
+        return Err(Problem::new(Reason::InvalidSpec, message));
+    }
+    let key = StoreKey::of(reference, namespace.unwrap_or_default());
+    let spec = spec(ctx, &key).ok_or_else(|| {
+        Problem::new(Reason::StoreNotFound, format!("{key} does not exist: create it, or correct the reference"))
+    })?;
+    if !is_ours(&spec) {
+        let class = spec.controller.unwrap_or_default();
+        let message = format!("{key} is left to controller {class:?}: set spec.controller of the store to strongroom");
+        return Err(Problem::new(Reason::StoreNotReady, message));
+    }
+    if let Some(namespace) = namespace {
+        let labels = if needs_labels(&spec) { labels(ctx, namespace).await? } else { BTreeMap::new() };
+        admit(&key, &spec, namespace, &labels)?;
+    }
+    match ctx.connect.lookup(&key) {
+        Lookup::Unknown => Ok(None),
+        Lookup::Found(source) => Ok(Some(source)),
+        Lookup::Failed(problem) => Err(Problem::new(Reason::StoreNotReady, format!("{key} is not ready: {problem}"))),
+    }
+}
+
+fn spec(ctx: &Context, key: &StoreKey) -> Option<StoreSpec> {
+    match key.namespace.as_deref() {
+        Some(namespace) => {
+            let store = ctx.stores.secret_stores.by_name(Some(namespace), &key.name)?;
+            Some(store.spec.store.clone())
+        }
+        None => Some(ctx.stores.cluster_secret_stores.by_name(None, &key.name)?.spec.store.clone()),
+    }
+}
+
+async fn labels(ctx: &Context, namespace: &str) -> Result<BTreeMap<String, String>, Problem> {
+    let namespace = cluster::get(&ctx.global::<Namespace>(), namespace).await?;
+    Ok(namespace.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
+}
+
+/// The item that a reference means. Nothing while the server is asked for the first time.
+pub fn resolve(ctx: &Context, source: &Source, reference: &Reference) -> Result<Option<Found>, Problem> {
+    match source.endpoint.with_index(|index| index.resolve(&source.order, reference)) {
+        Ok(found) => found.map(Some),
+        Err(None) => Ok(None),
+        Err(Some(failure)) => Err(problem(&failure, &source.place, ctx.now())),
+    }
+}
+
+/// An item with its values. Nothing while it is fetched: `object` is woken when it is there.
+pub async fn fetch(
+    ctx: &Context,
+    source: &Source,
+    found: &Found,
+    fresh: bool,
+    object: &ObjectKey,
+) -> Result<Option<Arc<Item>>, Problem> {
+    match source.endpoint.item(found, fresh, object).await {
+        Fetched::Item(item) => Ok(Some(item)),
+        Fetched::Later => Ok(None),
+        Fetched::Failed(failure) => Err(item_problem(&found.title, &failure, &source.place, ctx.now())),
+    }
+}
+
+impl Hub {
+    /// The fields of an item by their labels, for credentials that are taken straight from 1Password. `namespace` is
+    /// that of the object that needs them; none for a cluster-wide one.
+    pub async fn fields(
+        &self,
+        ctx: &Context,
+        store: &StoreRef,
+        namespace: Option<&str>,
+        item: &str,
+    ) -> Result<SensitiveMap, Problem> {
+        let soon = |what: &str| {
+            let message = format!("item {item:?}: {what}; it is tried again");
+            Problem::new(Reason::ConnectNotReady, message)
+        };
+        let remote = serde_json::from_value(serde_json::json!({ "key": item }))
+            .map_err(|_| Problem::new(Reason::InvalidSpec, format!("{item:?} is no name of an item")))?;
+        let reference = Reference::of_extract(&remote)?;
+        let source =
+            source(ctx, store, namespace).await?.ok_or_else(|| soon("the store has not been looked at yet"))?;
+        let found = resolve(ctx, &source, &reference)?.ok_or_else(|| soon("Connect is being asked"))?;
+        let nobody = (String::new(), String::new());
+        let item = fetch(ctx, &source, &found, false, &nobody).await?.ok_or_else(|| soon("Connect is slow"))?;
+        let values = field::all(&item, &Part::All)?.into_iter().filter_map(|(name, source)| match source {
+            FieldSource::Value(value) => Some((name, value)),
+            FieldSource::File(_) => None,
+        });
+        Ok(values.collect())
+    }
+}

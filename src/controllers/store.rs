@@ -1,0 +1,261 @@
+//! SecretStore and ClusterSecretStore: reads token and certificates, hands them to the hub, says what the server tells.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, ResourceExt, runtime::controller::Action};
+
+use crate::{
+    api::{
+        annotations,
+        common::{Condition, Time},
+        store::{
+            CaProvider, CaProviderType, ClusterSecretStore, DEFAULT_POLL_INTERVAL, OnePassword, SecretStore, StoreSpec,
+            StoreStatus,
+        },
+    },
+    clients::cluster,
+    controllers::{
+        connect::{Place, Registration, Source, problem},
+        context::{Context, Handle, Stores},
+        runner::Reconcile,
+    },
+    core::{
+        problem::{Class, Problem, Reason},
+        sensitive::Sensitive,
+        store::{
+            DEFAULT_CA_KEY, DEFAULT_TOKEN_KEY, Seen, StoreKey, ca_bundle, is_ours, order, status, token_expiry, vaults,
+        },
+    },
+};
+
+/// How often token and certificates are read again while the server cannot be used with them.
+const RETRY: Duration = Duration::from_secs(15);
+/// How long a server's first answer is waited for here; it wakes the store when it takes longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The shortest interval at which a server is asked for changes.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What both kinds of store are.
+trait AnyStore: Reconcile {
+    fn declared(&self) -> &StoreSpec;
+    fn known(&self) -> Option<&StoreStatus>;
+    fn with_status(&self, status: StoreStatus) -> Self;
+
+    fn key(&self) -> StoreKey {
+        StoreKey { namespace: self.namespace(), name: self.name_any() }
+    }
+}
+
+macro_rules! store {
+    ($kind:ident, $handle:ident, $api:expr) => {
+        impl AnyStore for $kind {
+            fn declared(&self) -> &StoreSpec {
+                &self.spec.store
+            }
+
+            fn known(&self) -> Option<&StoreStatus> {
+                self.status.as_ref()
+            }
+
+            fn with_status(&self, status: StoreStatus) -> Self {
+                Self { status: Some(status), ..self.clone() }
+            }
+        }
+
+        impl Reconcile for $kind {
+            const KIND: &'static str = stringify!($kind);
+
+            fn handle(stores: &Stores) -> &Handle<Self> {
+                &stores.$handle
+            }
+
+            fn api(&self, ctx: &Context) -> Api<Self> {
+                $api(self, ctx)
+            }
+
+            async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
+                reconcile(&*object, &ctx).await
+            }
+
+            fn with_problem(&self, problem: &Problem, now: Time) -> Option<Self> {
+                let new = status(self.known(), self.metadata.generation, handled(self), Err(problem.clone()), now);
+                (self.known() != Some(&new)).then(|| self.with_status(new))
+            }
+
+            fn conditions(&self) -> &[Condition] {
+                self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+            }
+
+            fn deleted(&self, ctx: &Context) {
+                ctx.connect.forget_store(&self.key());
+            }
+        }
+    };
+}
+
+store!(SecretStore, secret_stores, |store: &Self, ctx: &Context| ctx.api(&store.namespace().unwrap_or_default()));
+store!(ClusterSecretStore, cluster_secret_stores, |_, ctx: &Context| ctx.global());
+
+fn handled<K: AnyStore>(object: &K) -> Option<&String> {
+    object.known().and_then(|status| status.last_handled_reconcile_at.as_ref())
+}
+
+async fn reconcile<K: AnyStore>(object: &K, ctx: &Context) -> Result<Action, Problem> {
+    let key = object.key();
+    if !is_ours(object.declared()) {
+        ctx.connect.forget_store(&key);
+        return Ok(Action::await_change());
+    }
+    let requested = object.annotations().get(annotations::REQUESTED_AT);
+    let seen = match observe(object, ctx, requested.is_some() && requested != handled(object)).await {
+        Err(problem) if problem.reason == Reason::ClusterError => return Err(problem),
+        Ok(None) => return Ok(Action::await_change()),
+        Ok(Some(seen)) => Ok(seen),
+        Err(problem) => Err(problem),
+    };
+    // A problem waits here and not in the runner: the token is read again soon, however often it was wrong.
+    let failed = seen.as_ref().err().or_else(|| seen.as_ref().ok()?.vaults.as_ref().err()).map(Problem::class);
+    let new = status(object.known(), object.meta().generation, requested, seen, ctx.now());
+    if object.known() != Some(&new) {
+        cluster::write_status(&object.api(ctx), &object.with_status(new)).await?;
+    }
+    Ok(match failed {
+        None | Some(Class::Terminal) => Action::await_change(),
+        Some(Class::Transient | Class::Blocked) => Action::requeue(RETRY),
+    })
+}
+
+/// Hands the store to the hub and reads what its server tells; nothing while the server is asked for the first time.
+async fn observe<K: AnyStore>(object: &K, ctx: &Context, look: bool) -> Result<Option<Seen>, Problem> {
+    let key = object.key();
+    let wanted = match registration(object, ctx).await {
+        Ok(wanted) => wanted,
+        Err(problem) => {
+            if problem.reason != Reason::ClusterError {
+                ctx.connect.refuse(&key, &problem);
+            }
+            return Err(problem);
+        }
+    };
+    let place = wanted.place.clone();
+    let source = ctx.connect.register(&key, wanted).map_err(|failure| {
+        let problem = problem(&failure, &place, ctx.now());
+        ctx.connect.refuse(&key, &problem);
+        problem
+    })?;
+    if look {
+        source.endpoint.refresh(PATIENCE).await;
+    } else {
+        source.endpoint.started(PATIENCE).await;
+    }
+    seen(&source, ctx).transpose()
+}
+
+fn seen(source: &Source, ctx: &Context) -> Option<Result<Seen, Problem>> {
+    let overview = match source.endpoint.overview()? {
+        Ok(overview) => overview,
+        Err(failure) => return Some(Err(problem(&failure, &source.place, ctx.now()))),
+    };
+    let vaults = source.endpoint.with_index(|index| vaults(index, &source.order)).ok()?;
+    // A vault that was added to the store a moment ago: the look that lists it wakes the store.
+    if vaults.as_ref().is_err_and(|problem| problem.reason == Reason::StoreNotReady) {
+        return None;
+    }
+    Some(Ok(Seen {
+        vaults,
+        version: overview.version,
+        token_expires_at: source.place.expires_at,
+        detection: overview.detection,
+        last_change_at: overview.last_change_at,
+    }))
+}
+
+async fn registration<K: AnyStore>(object: &K, ctx: &Context) -> Result<Registration, Problem> {
+    let spec = object.declared();
+    let provider = &spec.provider.onepassword;
+    let reference = &provider.auth.secret_ref.connect_token_secret_ref;
+    let namespace = namespace_of(object, reference.namespace.as_deref(), "connectTokenSecretRef")?;
+    let name = reference.key.as_deref().unwrap_or(DEFAULT_TOKEN_KEY);
+    let place = format!("Secret {namespace}/{} key {name}", reference.name);
+    let missing = |what: &str| {
+        let message = format!("{place} with the Connect token {what}: create it, or correct connectTokenSecretRef");
+        Problem::new(Reason::TokenMissing, message)
+    };
+    let secret = cluster::get(&ctx.api::<Secret>(&namespace), &reference.name).await?;
+    let secret = secret.ok_or_else(|| missing("does not exist"))?;
+    let token = secret.data.unwrap_or_default().remove(name).ok_or_else(|| missing("does not exist"))?;
+    let token = Sensitive::from(token.0);
+    if token.expose().trim_ascii().is_empty() {
+        return Err(missing("is empty"));
+    }
+    let expires_at = token.expose_str().map(str::trim).and_then(token_expiry);
+    Ok(Registration {
+        host: provider.connect_host.clone(),
+        ca: ca(object, provider, ctx).await?,
+        order: order(spec),
+        interval: provider.poll_interval.unwrap_or(DEFAULT_POLL_INTERVAL).as_std().max(MIN_INTERVAL),
+        place: Place { url: without_credentials(&provider.connect_host), token: place, expires_at },
+        token,
+    })
+}
+
+/// The namespace of a reference: the store's own, or the one that a cluster-wide store names.
+fn namespace_of<K: AnyStore>(object: &K, named: Option<&str>, field: &str) -> Result<String, Problem> {
+    object.namespace().or_else(|| named.map(str::to_owned)).ok_or_else(|| {
+        let message = format!("{field}.namespace is missing: a ClusterSecretStore has no namespace of its own");
+        Problem::new(Reason::InvalidSpec, message)
+    })
+}
+
+async fn ca<K: AnyStore>(object: &K, provider: &OnePassword, ctx: &Context) -> Result<Option<Vec<u8>>, Problem> {
+    match (&provider.ca_bundle, &provider.ca_provider) {
+        (Some(text), _) => ca_bundle(text).map(Some),
+        (None, Some(reference)) => provided_ca(object, reference, ctx).await.map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+async fn provided_ca<K: AnyStore>(object: &K, reference: &CaProvider, ctx: &Context) -> Result<Vec<u8>, Problem> {
+    let namespace = namespace_of(object, reference.namespace.as_deref(), "caProvider")?;
+    let (name, key) = (&reference.name, reference.key.as_deref().unwrap_or(DEFAULT_CA_KEY));
+    let found = match reference.type_ {
+        CaProviderType::Secret => {
+            let secret = cluster::get(&ctx.api::<Secret>(&namespace), name).await?;
+            secret.and_then(|secret| secret.data?.remove(key)).map(|bytes| bytes.0)
+        }
+        CaProviderType::ConfigMap => {
+            let map = cluster::get(&ctx.api::<ConfigMap>(&namespace), name).await?;
+            map.and_then(|map| map.data?.remove(key)).map(String::into_bytes)
+        }
+    };
+    found.ok_or_else(|| {
+        let kind = reference.type_;
+        let message = format!("{kind:?} {namespace}/{name} key {key} with the CA certificates does not exist: create it, or correct caProvider");
+        Problem::new(Reason::CredentialsMissing, message)
+    })
+}
+
+/// A URL without user name and password, for messages.
+fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.trim_end_matches('/').split_once("://") else { return url.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let host = rest[..end].rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{}", &rest[end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_in_messages_has_no_credentials() {
+        for (url, expected) in [
+            ("http://connect:8080/", "http://connect:8080"),
+            ("http://u:p@connect/x", "http://connect/x"),
+            ("http://u:p@x@connect", "http://connect"),
+        ] {
+            assert_eq!(without_credentials(url), expected);
+        }
+    }
+}
