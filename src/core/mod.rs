@@ -1,6 +1,7 @@
 //! What should happen, as pure functions: no I/O, no clock, no randomness (time and seed are arguments).
 
 pub mod answer;
+pub mod backup;
 pub mod conditions;
 pub mod destination;
 pub mod driver;
@@ -14,17 +15,16 @@ pub mod mover_state;
 pub mod names;
 pub mod near;
 pub mod problem;
+pub mod reference;
 pub mod restic;
-pub mod retention;
-pub mod select;
-pub mod schedule;
 pub mod restore;
+pub mod retention;
+pub mod rewrite;
+pub mod schedule;
+pub mod secret;
+pub mod select;
 pub mod sensitive;
 pub mod snapshots;
-pub mod reference;
-pub mod rewrite;
-pub mod secret;
-pub mod sensitive;
 pub mod store;
 pub mod task;
 pub mod template;
