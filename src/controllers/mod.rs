@@ -7,6 +7,7 @@ use futures::{Future, future::Shared};
 use crate::controllers::context::{Context, Feeds};
 
 pub mod context;
+pub mod destination;
 pub mod http;
 pub mod jobs;
 pub mod lease;

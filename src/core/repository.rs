@@ -10,7 +10,10 @@ use crate::{
         annotations,
         backup::RepositoryKey,
         common::{RepositoryKind, Time},
-        repository::{Base, Credentials, RepositoryPhase, RepositorySpec, RepositoryStatus},
+        repository::{
+            Base, ClusterResticRepository, Credentials, RepositoryPhase, RepositorySpec, RepositoryStatus,
+            ResticRepository,
+        },
     },
     core::{
         conditions::{self, Summary},
@@ -76,6 +79,28 @@ pub enum Step {
     Errand(Next, Task, String),
     /// Look again after so long; the object is as it should be.
     Wait(Duration),
+}
+
+impl From<&ResticRepository> for Subject {
+    fn from(object: &ResticRepository) -> Self {
+        Self {
+            kind: RepositoryKind::ResticRepository,
+            metadata: object.metadata.clone(),
+            spec: object.spec.repository.clone(),
+            status: object.status.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl From<&ClusterResticRepository> for Subject {
+    fn from(object: &ClusterResticRepository) -> Self {
+        Self {
+            kind: RepositoryKind::ClusterResticRepository,
+            metadata: object.metadata.clone(),
+            spec: object.spec.repository.clone(),
+            status: object.status.clone().unwrap_or_default(),
+        }
+    }
 }
 
 impl Subject {
