@@ -22,6 +22,7 @@ use crate::{
 pub mod connect;
 pub mod context;
 pub mod external_secret;
+pub mod destination;
 pub mod http;
 pub mod jobs;
 pub mod lease;

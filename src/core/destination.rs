@@ -16,6 +16,7 @@ use crate::{
     },
     core::{
         problem::{Problem, Reason},
+        restic::variables::{Variable, restic_variable},
         sensitive::{Sensitive, SensitiveMap},
         task::{BASE_URL_ENV, CACHE_MOUNT, REPOSITORY_MOUNT},
     },
@@ -223,8 +224,8 @@ pub fn variables(
     let mut refused = vec![];
     for (name, value) in fields {
         match restic_variable(name) {
-            Ok(()) => _ = taken.insert(name.clone(), value.clone()),
-            Err(why) => refused.push(format!("{name} ({why})")),
+            Variable::Allowed(_) => _ = taken.insert(name.clone(), value.clone()),
+            Variable::Refused(why) => refused.push(format!("{name} ({why})")),
         }
     }
     if taken.get(PASSWORD).is_none_or(|password| password.expose().is_empty()) {
@@ -234,28 +235,6 @@ pub fn variables(
     taken.insert(REPOSITORY.to_owned(), Sensitive::from(url));
     taken.insert(BASE_URL_ENV.to_owned(), Sensitive::from(base_url));
     Ok((taken, refused))
-}
-
-/// Whether a variable is one of restic's own that is data only: nothing that runs a command or reads a file.
-fn restic_variable(name: &str) -> Result<(), &'static str> {
-    const DATA: [&str; 12] = [
-        PASSWORD,
-        "RESTIC_COMPRESSION",
-        "RESTIC_PACK_SIZE",
-        "RESTIC_READ_CONCURRENCY",
-        "RESTIC_REST_USERNAME",
-        "RESTIC_REST_PASSWORD",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_DEFAULT_REGION",
-        "B2_ACCOUNT_ID",
-        "B2_ACCOUNT_KEY",
-    ];
-    if DATA.contains(&name) {
-        return Ok(());
-    }
-    Err(if name == REPOSITORY { "url decides" } else { "not a variable of restic's that is passed on" })
 }
 
 #[cfg(test)]
@@ -367,7 +346,7 @@ mod tests {
         let names: Vec<&String> = taken.keys().collect();
         assert_eq!(names, ["AWS_ACCESS_KEY_ID", "RESTIC_PASSWORD", "RESTIC_REPOSITORY", "STRONGROOM_BASE_REPOSITORY"]);
         assert_eq!(taken["RESTIC_REPOSITORY"], Sensitive::from("url"));
-        assert_eq!(refused.len(), 3, "{refused:?}");
+        assert_eq!(refused.len(), 2, "{refused:?}");
         let problem =
             variables(&fields(&["AWS_ACCESS_KEY_ID"]), "Secret strongroom/restic", "url", "base").unwrap_err();
         assert_eq!(problem.message, "Secret strongroom/restic has no RESTIC_PASSWORD: add it there");

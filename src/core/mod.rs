@@ -1,9 +1,11 @@
 //! What should happen, as pure functions: no I/O, no clock, no randomness (time and seed are arguments).
 
 pub mod answer;
+pub mod backup;
 pub mod conditions;
 pub mod destination;
 pub mod driver;
+pub mod errand;
 pub mod field;
 pub mod gate;
 pub mod index;
@@ -15,6 +17,7 @@ pub mod names;
 pub mod near;
 pub mod problem;
 pub mod reference;
+pub mod repository;
 pub mod restic;
 pub mod restore;
 pub mod retention;

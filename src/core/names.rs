@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use crate::api::{MANAGER, labels};
+use crate::api::{MANAGER, annotations, labels};
 
 /// The longest name that a label, a pod's host name and most objects admit.
 const MAX: usize = 63;
@@ -98,4 +98,10 @@ pub fn belongs_to(labels_of: Option<&BTreeMap<String, String>>, owner_uid: &str)
         map.get(labels::MANAGED_BY).is_some_and(|value| value == MANAGER)
             && map.get(labels::OWNER_UID).is_some_and(|value| value == owner_uid)
     })
+}
+
+/// The command that accepts what a condition asks to confirm.
+pub fn accept_command(resource: &str, namespace: Option<&str>, name: &str, id: &str) -> String {
+    let namespace = namespace.map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+    format!("kubectl annotate {resource}{namespace} {name} --overwrite {}={id}", annotations::ACCEPT)
 }

@@ -1,0 +1,173 @@
+//! Opens a repository object for a mover: may it be used, where is it, and with which credentials.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::ResourceExt;
+
+use crate::{
+    api::{
+        backup::{BackupTarget, RepositoryKey},
+        common::RepositoryKind,
+        repository::{Credentials, OnePasswordItem, RepositorySpec},
+    },
+    clients::cluster,
+    controllers::context::Context,
+    core::{
+        destination::{self, Scope},
+        problem::{Problem, Reason},
+        repository::{self, Subject},
+        sensitive::{Sensitive, SensitiveMap},
+    },
+};
+
+/// A repository object that a mover can be given.
+#[derive(Debug)]
+pub struct Destination {
+    /// Its kind and name.
+    pub key: RepositoryKey,
+    /// What it declares.
+    pub spec: RepositorySpec,
+    /// restic's id of its base.
+    pub base_id: Option<String>,
+    /// What the mover's environment gets: restic's variables and the URL of the base.
+    pub variables: SensitiveMap,
+    /// URL of the restic repository, without credentials.
+    pub url: String,
+    /// Where the snapshots of each claim are.
+    pub targets: Vec<BackupTarget>,
+}
+
+/// Opens a repository object for the `VolumeBackup` of this namespace and name.
+///
+/// Errors: that it does not exist, is not ready or not allowed; that its templates or its credentials are wrong.
+pub async fn open(
+    ctx: &Context,
+    key: &RepositoryKey,
+    namespace: &str,
+    name: &str,
+    claims: &[String],
+) -> Result<Destination, Problem> {
+    open_with(ctx, key, (namespace, name), claims, |spec| &spec.credentials).await
+}
+
+/// The same, with the credentials for forget and prune.
+pub(crate) async fn open_for_maintenance(
+    ctx: &Context,
+    key: &RepositoryKey,
+    backup: (&str, &str),
+    claims: &[String],
+) -> Result<Destination, Problem> {
+    open_with(ctx, key, backup, claims, |spec| spec.maintenance_credentials.as_ref().unwrap_or(&spec.credentials)).await
+}
+
+async fn open_with(
+    ctx: &Context,
+    key: &RepositoryKey,
+    (namespace, name): (&str, &str),
+    claims: &[String],
+    which: impl Fn(&RepositorySpec) -> &Credentials + Send,
+) -> Result<Destination, Problem> {
+    let (spec, base_id) = usable(ctx, key, namespace).await?;
+    let scope = Scope { namespace, name, cluster: &ctx.cluster };
+    let targets = destination::targets(&spec, scope, claims)?;
+    let url = targets
+        .first()
+        .map(|target| target.url.clone())
+        .ok_or_else(|| Problem::new(Reason::InvalidSpec, format!("{namespace}/{name} names no claim")))?;
+    let fetched = fetch(ctx, key.kind, namespace, which(&spec)).await?;
+    let base_url = destination::base_url(&spec, &ctx.cluster)?;
+    let variables = fetched.variables(&url, &base_url)?;
+    Ok(Destination { key: key.clone(), base_id, variables, url: destination::public_url(&url), targets, spec })
+}
+
+/// Whether a namespace can use a repository object: what it declares, and restic's id of its base.
+pub(crate) async fn usable(
+    ctx: &Context,
+    key: &RepositoryKey,
+    namespace: &str,
+) -> Result<(RepositorySpec, Option<String>), Problem> {
+    let found = subject(ctx, key, namespace);
+    let selects =
+        |subject: &Subject| subject.spec.allowed_namespaces.as_ref().is_some_and(|allowed| allowed.selector.is_some());
+    let mut labels = BTreeMap::new();
+    if found.as_ref().is_some_and(selects)
+        && let Some(of) = cluster::get(&ctx.global::<Namespace>(), namespace).await?
+    {
+        labels.clone_from(of.labels());
+    }
+    repository::usable(key, found.as_ref(), namespace, &labels)
+}
+
+/// A repository object as a namespace sees it.
+pub(crate) fn subject(ctx: &Context, key: &RepositoryKey, namespace: &str) -> Option<Subject> {
+    match key.kind {
+        RepositoryKind::ResticRepository => {
+            ctx.stores.repositories.by_name(Some(namespace), &key.name).map(|object| Subject::from(&*object))
+        }
+        RepositoryKind::ClusterResticRepository => {
+            ctx.stores.cluster_repositories.by_name(None, &key.name).map(|object| Subject::from(&*object))
+        }
+    }
+}
+
+/// Credentials as they were found.
+pub(crate) struct Fetched {
+    fields: SensitiveMap,
+    /// Where they come from, in words.
+    source: String,
+    /// What changes when they change.
+    pub(crate) version: String,
+}
+
+impl Fetched {
+    /// The mover's variables for a repository.
+    pub(crate) fn variables(&self, url: &str, base_url: &str) -> Result<SensitiveMap, Problem> {
+        let (variables, refused) = destination::variables(&self.fields, &self.source, url, base_url)?;
+        if !refused.is_empty() {
+            tracing::debug!(source = self.source, refused = refused.join(", "), "not given to restic");
+        }
+        Ok(variables)
+    }
+}
+
+/// Reads the credentials of a repository object: a Secret's in the operator's namespace for a cluster-wide one, in
+/// its own for another.
+pub(crate) async fn fetch(
+    ctx: &Context,
+    kind: RepositoryKind,
+    namespace: &str,
+    credentials: &Credentials,
+) -> Result<Fetched, Problem> {
+    let home = match kind {
+        RepositoryKind::ClusterResticRepository => &ctx.namespace,
+        RepositoryKind::ResticRepository => namespace,
+    };
+    match (&credentials.secret_ref, &credentials.onepassword) {
+        (Some(reference), _) => from_secret(ctx, home, &reference.name).await,
+        (None, Some(item)) => {
+            let namespace = (kind == RepositoryKind::ResticRepository).then_some(namespace);
+            from_item(ctx, namespace, item).await
+        }
+        (None, None) => Err(Problem::new(Reason::InvalidSpec, "credentials names neither a Secret nor an item")),
+    }
+}
+
+async fn from_secret(ctx: &Context, namespace: &str, name: &str) -> Result<Fetched, Problem> {
+    let source = format!("Secret {namespace}/{name}");
+    let secret = cluster::get(&ctx.api::<Secret>(namespace), name).await?;
+    let secret = secret.ok_or_else(|| {
+        Problem::new(Reason::CredentialsMissing, format!("{source} does not exist: create it with RESTIC_PASSWORD"))
+    })?;
+    let version = secret.resource_version().unwrap_or_default();
+    let data = secret.data.unwrap_or_default().into_iter();
+    let fields = data.map(|(key, value)| (key, Sensitive::from(value.0))).collect();
+    Ok(Fetched { fields, source, version })
+}
+
+/// The one place where the credentials of movers come straight from 1Password.
+async fn from_item(ctx: &Context, namespace: Option<&str>, item: &OnePasswordItem) -> Result<Fetched, Problem> {
+    let _ = (ctx, namespace);
+    let message = format!("credentials.onepassword ({}) is not there yet: use secretRef", item.item);
+    std::future::ready(Err(Problem::new(Reason::NotSupported, message))).await
+}

@@ -1,0 +1,244 @@
+//! What happens next with a `VolumeBackup`: one step at a time, decided from what is there.
+//!
+//! A run goes through `Snapshotting` (snapshot, its twin, the staging claim), `BackingUp` (a mover for each
+//! repository) and `Cleaning` (everything temporary is deleted, in order). Its id names everything that it makes, so
+//! a controller that starts anew finds what an earlier one left and goes on.
+
+mod declared;
+mod results;
+mod run;
+
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Secret},
+};
+use kube::ResourceExt;
+
+use crate::{
+    api::{
+        annotations,
+        backup::{BackupPhase, RepositoryKey, VolumeBackup, VolumeBackupStatus},
+        common::Time,
+        foreign::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent},
+        repository::RepositorySpec,
+    },
+    core::{
+        job::Image,
+        mover_state::MoverState,
+        names::{self, Owner},
+        problem::Problem,
+        snapshots::Staging,
+    },
+};
+
+pub use declared::{claim_names, repository_keys};
+pub use results::{FRESH, LAST_RUN};
+
+/// The longest time without a look, whatever is awaited.
+const BACKSTOP: std::time::Duration = std::time::Duration::from_mins(10);
+/// The kind's name, in labels.
+pub const KIND: &str = "VolumeBackup";
+
+/// What is true of the whole cluster.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The cluster's id.
+    pub cluster: String,
+    /// The operator's namespace.
+    pub namespace: String,
+    /// The movers' image.
+    pub image: Image,
+}
+
+/// What was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The claims that are declared, or of the run in progress.
+    pub claims: Vec<SeenClaim>,
+    /// The snapshot classes of the cluster.
+    pub classes: Vec<VolumeSnapshotClass>,
+    /// The repository objects that are declared, or of the run in progress; or why none is.
+    pub repositories: Vec<SeenRepository>,
+    /// Why there is no repository object at all.
+    pub no_repository: Option<Problem>,
+    /// Whether the run may start.
+    pub place: Place,
+    /// What the run in progress has made for each of its claims.
+    pub staging: Vec<SeenStaging>,
+    /// What it has made for each of its repositories.
+    pub movers: Vec<SeenMover>,
+    /// Staged volumes that still exist although their claims may be gone.
+    pub volumes: Vec<PersistentVolume>,
+}
+
+/// A claim.
+#[derive(Clone, Debug, Default)]
+pub struct SeenClaim {
+    /// Its name.
+    pub name: String,
+    /// The claim, where it is.
+    pub claim: Option<PersistentVolumeClaim>,
+    /// Its volume, where it is bound.
+    pub volume: Option<PersistentVolume>,
+}
+
+/// A repository object.
+#[derive(Clone, Debug)]
+pub struct SeenRepository {
+    /// Its kind and name.
+    pub key: RepositoryKey,
+    /// What it declares and restic's id of its base; or why it cannot be used.
+    pub state: Result<(RepositorySpec, Option<String>), Problem>,
+}
+
+/// Whether a run may start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Nobody asked.
+    #[default]
+    Unasked,
+    /// It may.
+    Granted,
+    /// Not now, because of this.
+    Full(String),
+}
+
+/// What a run has made for a claim.
+#[derive(Clone, Debug, Default)]
+pub struct SeenStaging {
+    /// The snapshot in the app's namespace.
+    pub snapshot: Option<VolumeSnapshot>,
+    /// What lies behind it.
+    pub snapshot_content: Option<VolumeSnapshotContent>,
+    /// The twin's content.
+    pub content: Option<VolumeSnapshotContent>,
+    /// The twin.
+    pub twin: Option<VolumeSnapshot>,
+    /// The staging claim.
+    pub claim: Option<PersistentVolumeClaim>,
+    /// What the cluster says about a staging claim that is not bound.
+    pub warning: Option<String>,
+}
+
+/// What a run has made for a repository.
+#[derive(Clone, Debug)]
+pub struct SeenMover {
+    /// The Secret with the credentials: its metadata only.
+    pub credentials: Option<Secret>,
+    /// The Job.
+    pub job: Option<Job>,
+    /// What became of the mover.
+    pub state: MoverState,
+    /// Why the credentials cannot be had.
+    pub problem: Option<Problem>,
+}
+
+impl Default for SeenMover {
+    fn default() -> Self {
+        Self { credentials: None, job: None, state: MoverState::Absent, problem: None }
+    }
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Write this status, and an Event where something is to be told.
+    Write(Box<VolumeBackupStatus>, Option<Note>),
+    /// Ask the queue for a place.
+    Ask,
+    /// Create this object.
+    Create(Child),
+    /// Create the Secret with the credentials for the run's repository of this index.
+    Credentials(usize),
+    /// Let the volume of this name go with its claim: its class would keep it.
+    Release(String),
+    /// Delete exactly this object.
+    Delete(Child),
+    /// Look again after so long, or when something changes.
+    Wait(std::time::Duration),
+}
+
+/// An object that a run creates or deletes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Child {
+    /// A snapshot, in the app's namespace or in the operator's.
+    Snapshot(Box<VolumeSnapshot>),
+    /// A twin's content.
+    Content(Box<VolumeSnapshotContent>),
+    /// A staging claim.
+    Claim(Box<PersistentVolumeClaim>),
+    /// Credentials; only deleted in this way.
+    Credentials(Box<Secret>),
+    /// A mover.
+    Job(Box<Job>),
+}
+
+/// Something to tell in an Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether it is bad news.
+    pub warning: bool,
+    /// A stable word.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// What to do next with a `VolumeBackup`.
+pub fn next_step(backup: &VolumeBackup, world: &World, seen: &Observed, now: Time) -> Step {
+    if backup.metadata.deletion_timestamp.is_some() {
+        return Step::Wait(BACKSTOP);
+    }
+    let (run, phase) = backup.status.as_ref().map_or((None, None), |status| (status.run.as_ref(), status.phase));
+    match (run, phase) {
+        (Some(run), Some(BackupPhase::BackingUp)) => run::back_up(backup, run, seen, now),
+        (Some(run), Some(BackupPhase::Cleaning)) => run::clean(backup, run, world, seen, now),
+        (Some(run), _) => run::stage(backup, run, world, seen, now),
+        (None, _) => declared::next_step(backup, world, seen, now),
+    }
+}
+
+/// The object as the owner of a run's children.
+pub fn owner(backup: &VolumeBackup) -> Owner {
+    Owner { kind: KIND, namespace: backup.namespace(), name: backup.name_any(), uid: backup.uid().unwrap_or_default() }
+}
+
+/// The names of what a run makes for the claim of this index.
+pub fn staging<'a>(owner: &'a Owner, run: &'a str, world: &'a World, index: usize) -> Staging<'a> {
+    Staging { owner, run, index, namespace: &world.namespace }
+}
+
+/// Name of a run's Job for the repository of this index.
+pub fn job_name(run: &str, index: usize) -> String {
+    names::of_run(run, "mover", index)
+}
+
+/// Name of a run's credentials for the repository of this index.
+pub fn credentials_name(run: &str, index: usize) -> String {
+    names::of_run(run, "credentials", index)
+}
+
+/// Whether someone accepted what a condition asked to confirm.
+fn accepted(backup: &VolumeBackup, id: &str) -> bool {
+    backup.annotations().get(annotations::ACCEPT).is_some_and(|value| value == id)
+}
+
+/// The command that accepts it.
+fn accept_command(backup: &VolumeBackup, id: &str) -> String {
+    names::accept_command("volumebackup", backup.metadata.namespace.as_deref(), &backup.name_any(), id)
+}
+
+/// The first characters of an id, as people see it.
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// Writes the status if it says something new, or waits.
+fn write_or_wait(backup: &VolumeBackup, status: VolumeBackupStatus, wait: std::time::Duration) -> Step {
+    if backup.status.as_ref() == Some(&status) { Step::Wait(wait) } else { Step::Write(Box::new(status), None) }
+}
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,520 @@
+//! A cluster in maps, with everyone who acts in it: the snapshot controller, the provisioner, the kubelet and the
+//! garbage collector, in any order, and a controller that may end after any step.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    api::{
+        backup::{RunResult, VolumeBackupSpec},
+        common::RepositoryKind,
+        foreign::{VolumeSnapshotContentStatus, VolumeSnapshotError, VolumeSnapshotStatus},
+    },
+    core::{
+        problem::Reason,
+        task::{Answer, BackedUp, Failure, FailureKind, Outcome},
+    },
+};
+
+pub(super) const NAMESPACE: &str = "strongroom-system";
+
+/// How a mover ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Good,
+    Unread,
+    Fails(FailureKind),
+    OutOfMemory,
+    Evicted,
+    JobDeleted,
+}
+
+pub(super) struct Cluster {
+    pub(super) now: Time,
+    pub(super) backup: VolumeBackup,
+    pub(super) claims: BTreeMap<String, SeenClaim>,
+    pub(super) classes: Vec<VolumeSnapshotClass>,
+    pub(super) repositories: Vec<SeenRepository>,
+    pub(super) snapshots: BTreeMap<String, VolumeSnapshot>,
+    pub(super) contents: BTreeMap<String, VolumeSnapshotContent>,
+    pub(super) staged: BTreeMap<String, PersistentVolumeClaim>,
+    pub(super) volumes: BTreeMap<String, PersistentVolume>,
+    pub(super) secrets: BTreeMap<String, Secret>,
+    pub(super) jobs: BTreeMap<String, (Job, MoverState)>,
+    /// The controller's memory, which a crash empties.
+    pub(super) place: Place,
+    pub(super) snapshots_work: bool,
+    pub(super) volumes_are_kept: bool,
+    pub(super) end: End,
+    pub(super) creations: usize,
+    pub(super) deletions: usize,
+    pub(super) writes: usize,
+    pub(super) notes: Vec<Note>,
+    pub(super) refusals: usize,
+    counter: usize,
+}
+
+pub(super) fn time(text: &str) -> Time {
+    text.parse().unwrap()
+}
+
+pub(super) fn world() -> World {
+    World {
+        cluster: "cluster".to_owned(),
+        namespace: NAMESPACE.to_owned(),
+        image: Image { name: "strongroom:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] },
+    }
+}
+
+pub(super) fn key(name: &str) -> RepositoryKey {
+    RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name: name.to_owned() }
+}
+
+pub(super) fn repository(name: &str) -> SeenRepository {
+    let spec = json!({
+        "url": format!("s3:https://{name}/backups/{{{{ namespace }}}}/{{{{ name }}}}"),
+        "credentials": {"secretRef": {"name": "restic"}},
+        "schedule": "0 * * * *", "jitter": "0s",
+    });
+    SeenRepository { key: key(name), state: Ok((serde_json::from_value(spec).unwrap(), Some("base-id".to_owned()))) }
+}
+
+pub(super) fn claim(name: &str) -> SeenClaim {
+    let claim = json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "ceph-block"}, "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
+    let volume = json!({"spec": {"csi": {"driver": "rook-ceph.rbd.csi.ceph.com", "volumeHandle": name}}});
+    SeenClaim {
+        name: name.to_owned(),
+        claim: serde_json::from_value(claim).unwrap(),
+        volume: serde_json::from_value(volume).unwrap(),
+    }
+}
+
+impl Cluster {
+    pub(super) fn new(spec: VolumeBackupSpec) -> Self {
+        let mut backup = VolumeBackup::new("radarr", spec);
+        backup.metadata.namespace = Some("media".to_owned());
+        backup.metadata.uid = Some("u-1".to_owned());
+        backup.metadata.generation = Some(1);
+        let class = VolumeSnapshotClass {
+            name: "csi-ceph-blockpool".to_owned(),
+            annotations: BTreeMap::new(),
+            driver: "rook-ceph.rbd.csi.ceph.com".to_owned(),
+            deletion_policy: "Delete".to_owned(),
+        };
+        let claims = claim_names(&backup).into_iter().map(|name| (name.clone(), claim(&name))).collect();
+        Self {
+            now: time("2026-09-24T11:50:00Z"),
+            backup,
+            claims,
+            classes: vec![class],
+            repositories: vec![repository("nas")],
+            snapshots: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            place: Place::Unasked,
+            snapshots_work: true,
+            volumes_are_kept: false,
+            end: End::Good,
+            creations: 0,
+            deletions: 0,
+            writes: 0,
+            notes: vec![],
+            refusals: 0,
+            counter: 0,
+        }
+    }
+
+    pub(super) fn status(&self) -> VolumeBackupStatus {
+        self.backup.status.clone().unwrap_or_default()
+    }
+
+    pub(super) fn force(&mut self, token: &str) {
+        let annotations = self.backup.annotations_mut();
+        for name in [annotations::REQUESTED_AT, annotations::FORCE_AT] {
+            annotations.insert(name.to_owned(), token.to_owned());
+        }
+    }
+
+    pub(super) fn observe(&self) -> Observed {
+        let status = self.status();
+        let mut seen = Observed {
+            classes: self.classes.clone(),
+            repositories: self.repositories.clone(),
+            place: self.place.clone(),
+            ..Observed::default()
+        };
+        let names = status.run.as_ref().map_or_else(|| claim_names(&self.backup), |run| run.claims.clone());
+        let absent = |name: &String| SeenClaim { name: name.clone(), ..SeenClaim::default() };
+        seen.claims = names.iter().map(|name| self.claims.get(name).cloned().unwrap_or_else(|| absent(name))).collect();
+        let Some(run) = &status.run else { return seen };
+        let (owner, world) = (owner(&self.backup), world());
+        for index in 0..run.claims.len() {
+            let names = staging(&owner, &run.id, &world, index);
+            let snapshot = self.snapshots.get(&names.snapshot_name()).cloned();
+            let bound = snapshot.as_ref().and_then(|snapshot| {
+                self.contents.get(snapshot.status.as_ref()?.bound_volume_snapshot_content_name.as_ref()?)
+            });
+            let claim = self.staged.get(&names.claim_name()).cloned();
+            if let Some(volume) = claim.as_ref().and_then(|claim| claim.spec.as_ref()?.volume_name.as_ref()) {
+                seen.volumes.extend(self.volumes.get(volume).cloned());
+            }
+            seen.staging.push(SeenStaging {
+                snapshot_content: bound.cloned(),
+                snapshot,
+                content: self.contents.get(&names.content_name()).cloned(),
+                twin: self.snapshots.get(&names.twin_name()).cloned(),
+                claim,
+                warning: None,
+            });
+        }
+        for name in &run.volumes {
+            if !seen.volumes.iter().any(|volume| volume.name_any() == *name) {
+                seen.volumes.extend(self.volumes.get(name).cloned());
+            }
+        }
+        for index in 0..run.repositories.len() {
+            let job = self.jobs.get(&job_name(&run.id, index));
+            seen.movers.push(SeenMover {
+                credentials: self.secrets.get(&credentials_name(&run.id, index)).cloned(),
+                state: job.map_or(MoverState::Absent, |(_, state)| state.clone()),
+                job: job.map(|(job, _)| job.clone()),
+                problem: None,
+            });
+        }
+        seen
+    }
+
+    /// One look of the controller. Returns how long it would wait, if it does.
+    pub(super) fn control(&mut self) -> Option<std::time::Duration> {
+        let step = next_step(&self.backup, &world(), &self.observe(), self.now);
+        match step {
+            Step::Write(status, note) => {
+                assert_ne!(self.backup.status.as_ref(), Some(&*status), "nothing is written when nothing changed");
+                if status.run.is_none() && self.status().run.is_some() {
+                    self.place = Place::Unasked;
+                }
+                self.backup.status = Some(*status);
+                self.notes.extend(note);
+                self.writes += 1;
+            }
+            Step::Ask => self.place = Place::Granted,
+            Step::Create(child) => self.create(child),
+            Step::Credentials(index) => {
+                let run = self.status().run.unwrap();
+                let name = credentials_name(&run.id, index);
+                let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+                assert!(self.secrets.insert(name, Secret { metadata, ..Secret::default() }).is_none());
+                self.creations += 1;
+            }
+            Step::Release(name) => {
+                let spec = self.volumes.get_mut(&name).unwrap().spec.as_mut().unwrap();
+                spec.persistent_volume_reclaim_policy = Some("Delete".to_owned());
+            }
+            Step::Delete(child) => self.delete(&child),
+            Step::Wait(wait) => return Some(wait),
+        }
+        None
+    }
+
+    fn create(&mut self, child: Child) {
+        self.creations += 1;
+        match child {
+            Child::Snapshot(object) => assert!(self.snapshots.insert(object.name_any(), *object).is_none()),
+            Child::Content(object) => assert!(self.contents.insert(object.name_any(), *object).is_none()),
+            Child::Claim(object) => assert!(self.staged.insert(object.name_any(), *object).is_none()),
+            Child::Job(object) => {
+                let state = MoverState::Running { progress: None };
+                assert!(self.jobs.insert(object.name_any(), (*object, state)).is_none());
+            }
+            Child::Credentials(_) => panic!("credentials are created by the controller"),
+        }
+    }
+
+    /// Deletion is asynchronous for what has finalizers.
+    fn delete(&mut self, child: &Child) {
+        self.deletions += 1;
+        let terminate = |metadata: &mut ObjectMeta| {
+            assert!(metadata.deletion_timestamp.is_none(), "deleted twice");
+            let time = serde_json::from_value(json!("2026-09-24T12:00:00Z")).unwrap();
+            metadata.deletion_timestamp = Some(time);
+        };
+        match child {
+            Child::Snapshot(object) => terminate(&mut self.snapshots.get_mut(&object.name_any()).unwrap().metadata),
+            Child::Content(object) => terminate(&mut self.contents.get_mut(&object.name_any()).unwrap().metadata),
+            Child::Claim(object) => terminate(&mut self.staged.get_mut(&object.name_any()).unwrap().metadata),
+            Child::Job(object) => _ = self.jobs.remove(&object.name_any()).unwrap(),
+            Child::Credentials(object) => _ = self.secrets.remove(&object.name_any()).unwrap(),
+        }
+    }
+
+    /// The snapshot controller and the driver's snapshotter.
+    pub(super) fn snapshotter(&mut self) {
+        let mut made = vec![];
+        for (name, snapshot) in &mut self.snapshots {
+            let content = match &snapshot.spec.source.volume_snapshot_content_name {
+                Some(content) if self.contents.contains_key(content) => content.clone(),
+                Some(_) => continue,
+                None => format!("snapcontent-{name}"),
+            };
+            let dynamic = snapshot.spec.source.volume_snapshot_content_name.is_none();
+            let status = snapshot.status.get_or_insert_default();
+            status.bound_volume_snapshot_content_name = Some(content.clone());
+            if dynamic && !self.snapshots_work {
+                status.error = Some(VolumeSnapshotError { message: Some("the pool is full".to_owned()) });
+                continue;
+            }
+            *status = VolumeSnapshotStatus {
+                bound_volume_snapshot_content_name: Some(content.clone()),
+                ready_to_use: Some(true),
+                restore_size: Some("1Gi".to_owned()),
+                ..VolumeSnapshotStatus::default()
+            };
+            if dynamic {
+                made.push((content, name.clone()));
+            }
+        }
+        for (content, snapshot) in made {
+            let mut object = VolumeSnapshotContent::new(&content, serde_json::from_value(json!({"deletionPolicy": "Delete", "driver": "rook-ceph.rbd.csi.ceph.com", "source": {}, "volumeSnapshotRef": {"name": snapshot, "namespace": "media"}})).unwrap());
+            object.status = Some(VolumeSnapshotContentStatus {
+                snapshot_handle: Some(format!("handle-{snapshot}")),
+                ..VolumeSnapshotContentStatus::default()
+            });
+            self.contents.entry(content).or_insert(object);
+        }
+        // A snapshot that goes takes its dynamic content with it; a static content goes by itself.
+        let gone: Vec<String> = self
+            .snapshots
+            .iter()
+            .filter(|(_, s)| s.metadata.deletion_timestamp.is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            if self.snapshots[&name].spec.source.volume_snapshot_content_name.is_none() {
+                if !self.volumes.is_empty() {
+                    // The driver keeps what a shallow volume depends on.
+                    self.refusals += 1;
+                    continue;
+                }
+                self.contents.remove(&format!("snapcontent-{name}"));
+            }
+            self.snapshots.remove(&name);
+        }
+        self.contents.retain(|_, content| content.metadata.deletion_timestamp.is_none());
+    }
+
+    /// The provisioner, and the protection of claims that a pod uses.
+    pub(super) fn provisioner(&mut self) {
+        let policy = if self.volumes_are_kept { "Retain" } else { "Delete" };
+        for (name, claim) in &mut self.staged {
+            let spec = claim.spec.as_mut().unwrap();
+            let source = spec.data_source.as_ref().unwrap().name.clone();
+            if spec.volume_name.is_none()
+                && claim.metadata.deletion_timestamp.is_none()
+                && self.snapshots.contains_key(&source)
+                && !self.jobs.is_empty()
+            {
+                let volume = format!("pvc-{name}");
+                spec.volume_name = Some(volume.clone());
+                claim.status = serde_json::from_value(json!({"phase": "Bound"})).unwrap();
+                let object = json!({"metadata": {"name": volume}, "spec": {"persistentVolumeReclaimPolicy": policy}});
+                self.volumes.insert(volume, serde_json::from_value(object).unwrap());
+            }
+        }
+        let in_use = !self.jobs.is_empty();
+        let gone: Vec<String> = self
+            .staged
+            .iter()
+            .filter(|(_, c)| c.metadata.deletion_timestamp.is_some() && !in_use)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if gone.is_empty() {
+            let kept: Vec<String> =
+                self.staged.values().filter_map(|claim| claim.spec.as_ref()?.volume_name.clone()).collect();
+            self.volumes.retain(|name, volume| {
+                kept.contains(name)
+                    || volume.spec.as_ref().unwrap().persistent_volume_reclaim_policy.as_deref() == Some("Retain")
+            });
+        }
+        for name in gone {
+            self.staged.remove(&name);
+        }
+    }
+
+    /// The mover's pod: it ends in the way that is decided.
+    pub(super) fn kubelet(&mut self) {
+        let bound = self.staged.values().all(|claim| claim.status.is_some());
+        let phase = self.status().phase;
+        let claims = self.status().run.map(|run| run.claims).unwrap_or_default();
+        let mut deleted = vec![];
+        for (name, (_, state)) in &mut self.jobs {
+            if !bound || !matches!(state, MoverState::Running { .. }) {
+                continue;
+            }
+            self.counter += 1;
+            let counter = self.counter;
+            let volume = |claim: &String, unread| BackedUp {
+                claim: claim.clone(),
+                snapshot: Some(format!("{counter:064x}")),
+                files: 100,
+                bytes: 1 << 20,
+                unread,
+                ..BackedUp::default()
+            };
+            let answer = |outcome| MoverState::Finished(Answer { repository: Some("repo-id".to_owned()), outcome });
+            *state = match self.end {
+                End::Good => answer(Outcome::BackedUp(claims.iter().map(|claim| volume(claim, 0)).collect())),
+                End::Unread => answer(Outcome::BackedUp(claims.iter().map(|claim| volume(claim, 3)).collect())),
+                End::Fails(kind) => answer(Outcome::Failed(Failure { kind, message: "restic says no".to_owned() })),
+                End::OutOfMemory => MoverState::Lost(Problem::new(Reason::OutOfMemory, "too little memory")),
+                End::Evicted => MoverState::Lost(Problem::new(Reason::Interrupted, "evicted")),
+                End::JobDeleted if phase != Some(BackupPhase::BackingUp) => continue,
+                End::JobDeleted => {
+                    deleted.push(name.clone());
+                    continue;
+                }
+            };
+        }
+        for name in deleted {
+            self.jobs.remove(&name);
+        }
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.status().run.is_none()
+            && self.snapshots.is_empty()
+            && self.contents.is_empty()
+            && self.staged.is_empty()
+            && self.volumes.is_empty()
+            && self.secrets.is_empty()
+            && self.jobs.is_empty()
+    }
+
+    /// Lets everyone act until the run is over and the controller only waits for its time.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..2000 {
+            let wait = self.control();
+            self.snapshotter();
+            self.provisioner();
+            self.kubelet();
+            if let Some(wait) = wait {
+                if self.status().run.is_none() {
+                    return;
+                }
+                self.now += chrono::Duration::from_std(wait).unwrap();
+            }
+        }
+        panic!("it does not settle: {:#?}", self.status());
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Control,
+    Crash,
+    Snapshotter,
+    Provisioner,
+    Kubelet,
+    Pass(i64),
+    End(End),
+    SnapshotsWork(bool),
+    ClaimGoes,
+    ClaimComes,
+    RepositoryGoes,
+    RepositoryComes,
+    Suspend(bool),
+}
+
+fn any_end() -> impl Strategy<Value = End> {
+    proptest::sample::select(vec![
+        End::Good,
+        End::Unread,
+        End::Fails(FailureKind::Unreachable),
+        End::Fails(FailureKind::WrongPassword),
+        End::Fails(FailureKind::NoRepository),
+        End::Fails(FailureKind::Locked),
+        End::OutOfMemory,
+        End::Evicted,
+        End::JobDeleted,
+    ])
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        12 => Just(Act::Control),
+        2 => Just(Act::Crash),
+        4 => Just(Act::Snapshotter),
+        4 => Just(Act::Provisioner),
+        4 => Just(Act::Kubelet),
+        2 => (1_i64..4000).prop_map(Act::Pass),
+        1 => any_end().prop_map(Act::End),
+        1 => any::<bool>().prop_map(Act::SnapshotsWork),
+        1 => Just(Act::ClaimGoes),
+        1 => Just(Act::ClaimComes),
+        1 => Just(Act::RepositoryGoes),
+        1 => Just(Act::RepositoryComes),
+        1 => any::<bool>().prop_map(Act::Suspend),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_a_run_ends_and_nothing_is_left(acts in proptest::collection::vec(any_act(), 1..250), several in any::<bool>(), kept in any::<bool>()) {
+        let spec = VolumeBackupSpec {
+            claim_names: if several { vec!["config".to_owned(), "media".to_owned()] } else { vec![] },
+            ..VolumeBackupSpec::default()
+        };
+        let mut cluster = Cluster::new(spec);
+        cluster.volumes_are_kept = kept;
+        if several {
+            cluster.repositories.push(repository("s3"));
+        }
+        cluster.force("first");
+        let (claims, repositories) = (cluster.claims.clone(), cluster.repositories.clone());
+        for act in acts {
+            match act {
+                Act::Control => _ = cluster.control(),
+                Act::Crash => cluster.place = Place::Unasked,
+                Act::Snapshotter => cluster.snapshotter(),
+                Act::Provisioner => cluster.provisioner(),
+                Act::Kubelet => cluster.kubelet(),
+                Act::Pass(seconds) => cluster.now += chrono::Duration::seconds(seconds),
+                Act::End(end) => cluster.end = end,
+                Act::SnapshotsWork(work) => cluster.snapshots_work = work,
+                Act::ClaimGoes => cluster.claims.clear(),
+                Act::ClaimComes => cluster.claims.clone_from(&claims),
+                Act::RepositoryGoes => for repository in &mut cluster.repositories {
+                    repository.state = Err(Problem::new(Reason::RepositoryNotReady, "the NAS sleeps"));
+                },
+                Act::RepositoryComes => cluster.repositories.clone_from(&repositories),
+                Act::Suspend(suspend) => cluster.backup.spec.suspend = suspend,
+            }
+            // A backup that runs is never started a second time beside itself.
+            prop_assert!(cluster.jobs.len() <= repositories.len());
+            prop_assert!(cluster.staged.len() <= claims.len());
+        }
+        // Every cause goes away.
+        (cluster.claims, cluster.repositories) = (claims, repositories);
+        (cluster.end, cluster.snapshots_work, cluster.backup.spec.suspend) = (End::Good, true, false);
+        cluster.settle();
+        prop_assert!(cluster.is_clean(), "left over: {:#?}", cluster.observe());
+        // Another run now succeeds, whatever was before.
+        cluster.force("last");
+        cluster.settle();
+        prop_assert!(cluster.is_clean());
+        let status = cluster.status();
+        prop_assert_eq!(status.last_result, Some(RunResult::Succeeded));
+        prop_assert_eq!(status.phase, Some(BackupPhase::Idle));
+        prop_assert!(crate::core::conditions::is_ready(&status.conditions));
+        prop_assert_eq!(status.last_handled_force_at.as_deref(), Some("last"));
+        prop_assert!(status.snapshots.len() <= 20 && !status.snapshots.is_empty());
+    }
+}

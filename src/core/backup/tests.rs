@@ -1,0 +1,407 @@
+use insta::assert_yaml_snapshot;
+use serde_json::json;
+
+use super::{
+    simulation::{Cluster, End, key, repository, time, world},
+    *,
+};
+use crate::{
+    api::{
+        backup::{RunResult, VolumeBackupSpec},
+        common::ConditionStatus,
+    },
+    core::{
+        conditions,
+        problem::Reason,
+        task::{Answer, BackedUp, FailureKind, Outcome},
+    },
+};
+
+fn spec(value: serde_json::Value) -> VolumeBackupSpec {
+    serde_json::from_value(value).unwrap()
+}
+
+/// A cluster whose `VolumeBackup` has been looked at once.
+fn cluster(value: serde_json::Value) -> Cluster {
+    let mut cluster = Cluster::new(spec(value));
+    cluster.settle();
+    cluster
+}
+
+fn ready(cluster: &Cluster) -> (ConditionStatus, String, String) {
+    let status = cluster.status();
+    let ready = conditions::get(&status.conditions, conditions::READY).unwrap().clone();
+    (ready.status, ready.reason, ready.message)
+}
+
+fn last_run(cluster: &Cluster) -> (String, String) {
+    let status = cluster.status();
+    let condition = conditions::get(&status.repositories[0].conditions, LAST_RUN).unwrap().clone();
+    (condition.reason, condition.message)
+}
+
+#[test]
+fn a_run_costs_what_was_promised() {
+    let mut cluster = cluster(json!({}));
+    assert_eq!(cluster.writes, 1, "the first look");
+    cluster.writes = 0;
+    cluster.now = time("2026-09-24T12:00:01Z");
+    cluster.settle();
+    assert!(cluster.is_clean());
+    assert_eq!((cluster.creations, cluster.deletions, cluster.writes), (6, 6, 4));
+    assert_eq!(cluster.refusals, 0, "the snapshot goes after the volume");
+    let status = cluster.status();
+    assert_eq!(status.last_result, Some(RunResult::Succeeded));
+    assert_yaml_snapshot!(
+        json!({"status": status, "notes": cluster.notes.iter().map(|note| &note.message).collect::<Vec<_>>()})
+    );
+    // Nothing more is written until the next time.
+    cluster.now = time("2026-09-24T12:59:59Z");
+    cluster.settle();
+    assert_eq!(cluster.writes, 4);
+}
+
+#[test]
+fn the_movers_job() {
+    let mut cluster = cluster(json!({"exclude": ["*.tmp"], "claimNames": ["config", "media"]}));
+    cluster.now = time("2026-09-24T12:00:01Z");
+    let job = loop {
+        let _ = cluster.control();
+        cluster.snapshotter();
+        if let Some((job, _)) = cluster.jobs.values().next() {
+            break job.clone();
+        }
+    };
+    let container = &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0];
+    let task: serde_json::Value =
+        serde_json::from_str(container.env.as_ref().unwrap()[0].value.as_ref().unwrap()).unwrap();
+    assert_yaml_snapshot!(json!({"task": task, "mounts": container.volume_mounts, "name": job.metadata.name}));
+}
+
+#[test]
+fn by_hand() {
+    let mut cluster = Cluster::new(spec(json!({})));
+    if let Ok((repository, _)) = &mut cluster.repositories[0].state {
+        repository.schedule = None;
+    }
+    cluster.settle();
+    assert_yaml_snapshot!((ready(&cluster), cluster.status().message));
+    // Both annotations have to have the same value.
+    cluster.force("one");
+    cluster.backup.annotations_mut().insert(annotations::REQUESTED_AT.to_owned(), "other".to_owned());
+    cluster.settle();
+    assert!(cluster.status().runs.is_empty());
+    assert_eq!(cluster.status().last_handled_reconcile_at.as_deref(), Some("other"));
+    cluster.force("one");
+    cluster.settle();
+    cluster.settle();
+    assert_eq!(cluster.status().runs.len(), 1, "once for each value");
+    cluster.force("two");
+    cluster.settle();
+    assert_eq!(cluster.status().runs.len(), 2);
+}
+
+#[test]
+fn on_creation() {
+    let mut cluster = cluster(json!({"runOnCreate": true}));
+    assert_eq!(cluster.status().runs.len(), 1);
+    cluster.settle();
+    assert_eq!(cluster.status().runs.len(), 1);
+}
+
+#[test]
+fn a_pause_is_caught_up_once() {
+    let mut cluster = cluster(json!({}));
+    cluster.now = time("2026-09-27T07:30:00Z");
+    cluster.settle();
+    assert_eq!(cluster.status().runs.len(), 1);
+    assert!(cluster.status().next_run.unwrap() > cluster.now);
+}
+
+#[test]
+fn what_blocks_is_said_and_clears_by_itself() {
+    let problem = |reason, message: &str| Err(Problem::new(reason, message));
+    let mut cases = vec![];
+    type Change = Box<dyn Fn(&mut Cluster)>;
+    let changes: Vec<Change> = vec![
+        Box::new(|cluster| cluster.claims.clear()),
+        Box::new(|cluster| {
+            cluster.claims.get_mut("radarr").unwrap().volume = None;
+        }),
+        Box::new(|cluster| cluster.classes.clear()),
+        Box::new(move |cluster| {
+            cluster.repositories[0].state = problem(Reason::RepositoryNotReady, "the base is missing")
+        }),
+        Box::new(|cluster| {
+            cluster.repositories[0].state.as_mut().unwrap().0.read_only = true;
+        }),
+        Box::new(|cluster| {
+            cluster.repositories[0].state.as_mut().unwrap().0.suspend = true;
+        }),
+        Box::new(|cluster| {
+            cluster.repositories[0].state.as_mut().unwrap().0.schedule = Some("every day".to_owned());
+        }),
+        Box::new(|cluster| cluster.backup.spec.suspend = true),
+        Box::new(|cluster| cluster.backup.spec.hooks = Some(crate::api::backup::Hooks::default())),
+        Box::new(|cluster| cluster.backup.spec.method = Some(crate::api::backup::BackupMethod::Clone)),
+        Box::new(|cluster| cluster.backup.spec.claim_selector = serde_json::from_value(json!({})).unwrap()),
+    ];
+    for change in changes {
+        let mut cluster = Cluster::new(spec(json!({})));
+        change(&mut cluster);
+        cluster.settle();
+        let stalled = conditions::get(&cluster.status().conditions, conditions::STALLED).is_some();
+        cases.push((cluster.status().phase, ready(&cluster), stalled));
+        let whole = Cluster::new(spec(json!({})));
+        (cluster.claims, cluster.classes, cluster.repositories) = (whole.claims, whole.classes, whole.repositories);
+        cluster.backup.spec = whole.backup.spec;
+        cluster.settle();
+        assert_eq!(cluster.status().phase, Some(BackupPhase::Idle));
+        assert_eq!(ready(&cluster).0, ConditionStatus::True);
+        assert!(conditions::get(&cluster.status().conditions, conditions::STALLED).is_none());
+    }
+    assert_yaml_snapshot!(cases);
+}
+
+#[test]
+fn a_run_that_waits_says_so_once() {
+    let mut cluster = cluster(json!({}));
+    cluster.now = time("2026-09-24T12:00:01Z");
+    cluster.place = Place::Full("4 movers run, the cluster's limit".to_owned());
+    cluster.settle();
+    let status = cluster.status();
+    assert_eq!(status.phase, Some(BackupPhase::Queued));
+    assert_eq!(status.message.as_deref(), Some("waits for its place: 4 movers run, the cluster's limit"));
+    let writes = cluster.writes;
+    cluster.place = Place::Full("3 backups run into this repository, its limit".to_owned());
+    cluster.settle();
+    assert_eq!(cluster.writes, writes);
+    cluster.place = Place::Granted;
+    cluster.settle();
+    assert_eq!(cluster.status().last_result, Some(RunResult::Succeeded));
+}
+
+#[test]
+fn each_failure_has_its_reason_and_its_retries() {
+    let mut cases = vec![];
+    for end in [
+        End::Fails(FailureKind::Unreachable),
+        End::Fails(FailureKind::WrongPassword),
+        End::Fails(FailureKind::NoRepository),
+        End::Fails(FailureKind::BaseChanged),
+        End::Fails(FailureKind::Locked),
+        End::Fails(FailureKind::Fatal),
+        End::OutOfMemory,
+        End::Evicted,
+        End::JobDeleted,
+        End::Unread,
+    ] {
+        let mut cluster = cluster(json!({}));
+        cluster.end = end;
+        cluster.force("now");
+        cluster.settle();
+        assert!(cluster.is_clean());
+        // One bad night does not make the declaration wrong.
+        assert_eq!(ready(&cluster).0, ConditionStatus::True, "{end:?}");
+        cases.push(json!({
+            "end": format!("{end:?}"),
+            "attempts": cluster.creations / 6,
+            "result": cluster.status().last_result,
+            "condition": last_run(&cluster),
+            "message": cluster.status().message,
+            "event": cluster.notes.iter().map(|note| format!("{} {}", note.warning, note.reason)).collect::<Vec<_>>(),
+        }));
+        assert!(cluster.status().snapshots.is_empty());
+    }
+    assert_yaml_snapshot!(cases);
+}
+
+#[test]
+fn a_snapshot_that_never_gets_ready() {
+    let mut cluster = cluster(json!({"retries": 1, "stagingTimeout": "2m"}));
+    cluster.snapshots_work = false;
+    cluster.force("now");
+    cluster.settle();
+    assert!(cluster.is_clean());
+    assert_eq!(cluster.creations, 2, "one snapshot for each attempt");
+    assert_yaml_snapshot!(last_run(&cluster));
+}
+
+#[test]
+fn two_repositories_share_a_snapshot_and_one_retries_alone() {
+    let mut cluster = Cluster::new(spec(json!({})));
+    cluster.repositories.push(repository("s3"));
+    cluster.settle();
+    cluster.force("now");
+    while cluster.jobs.len() < 2 {
+        let _ = cluster.control();
+        cluster.snapshotter();
+    }
+    assert_eq!(cluster.creations, 8);
+    // One of the movers succeeds, the other is evicted.
+    cluster.provisioner();
+    let good = Answer {
+        repository: Some("nas-id".to_owned()),
+        outcome: Outcome::BackedUp(vec![BackedUp {
+            claim: "radarr".to_owned(),
+            snapshot: Some("a".repeat(64)),
+            ..BackedUp::default()
+        }]),
+    };
+    let mut states =
+        [MoverState::Finished(good), MoverState::Lost(Problem::new(Reason::Interrupted, "evicted"))].into_iter();
+    for (_, state) in cluster.jobs.values_mut() {
+        *state = states.next().unwrap();
+    }
+    let _ = cluster.control();
+    let _ = cluster.control();
+    assert_eq!(cluster.status().phase, Some(BackupPhase::Cleaning));
+    assert!(cluster.status().runs.is_empty(), "the run goes on");
+    cluster.settle();
+    let status = cluster.status();
+    assert_eq!(cluster.creations, 8 + 6);
+    let results: Vec<_> = status.runs.iter().map(|run| (run.repository.name.as_str(), run.result)).collect();
+    assert_eq!(results, [("nas", RunResult::Succeeded), ("s3", RunResult::Succeeded)]);
+    assert!(status.repositories.iter().all(|repository| repository.last_success.is_some()));
+}
+
+#[test]
+fn one_repository_down_does_not_stop_the_other() {
+    let mut cluster = Cluster::new(spec(json!({})));
+    cluster
+        .repositories
+        .push(SeenRepository { key: key("s3"), state: Err(Problem::new(Reason::RepositoryNotReady, "s3 is down")) });
+    cluster.settle();
+    assert_eq!(ready(&cluster), (ConditionStatus::False, "RepositoryNotReady".to_owned(), "s3 is down".to_owned()));
+    cluster.force("now");
+    cluster.settle();
+    assert_eq!(cluster.status().last_result, Some(RunResult::Succeeded));
+}
+
+#[test]
+fn much_less_than_before_is_suspect_until_accepted() {
+    let mut cluster = cluster(json!({}));
+    cluster.force("one");
+    cluster.settle();
+    let mut status = cluster.status();
+    status.runs[0].files = Some(1000);
+    cluster.backup.status = Some(status);
+    cluster.force("two");
+    cluster.settle();
+    let status = cluster.status();
+    assert_eq!(status.last_result, Some(RunResult::Suspect));
+    assert_eq!(status.snapshots.len(), 1, "it does not count as good");
+    assert_yaml_snapshot!(last_run(&cluster));
+    let id = status.runs[0].snapshot.as_ref().unwrap()[..8].to_owned();
+    cluster.backup.annotations_mut().insert(annotations::ACCEPT.to_owned(), id);
+    cluster.settle();
+    let status = cluster.status();
+    assert_eq!((status.last_result, status.snapshots.len()), (Some(RunResult::Succeeded), 2));
+    assert_eq!(last_run(&cluster).0, "Succeeded");
+}
+
+#[test]
+fn a_history_does_not_fork_unasked() {
+    let mut cluster = cluster(json!({}));
+    let change = |cluster: &mut Cluster, url: &str| {
+        cluster.repositories[0].state.as_mut().unwrap().0.url = url.to_owned();
+        cluster.settle();
+    };
+    // Before the first good backup there is no history.
+    change(&mut cluster, "s3:https://nas/other/{{ name }}");
+    assert_eq!(cluster.status().phase, Some(BackupPhase::Idle));
+    cluster.force("one");
+    cluster.settle();
+    change(&mut cluster, "s3:https://key:geheim@nas/wrong/{{ name }}");
+    let (status, reason, message) = ready(&cluster);
+    assert_eq!((status, reason.as_str()), (ConditionStatus::False, "RepositoryChanged"));
+    assert_yaml_snapshot!(message);
+    let id = message.rsplit_once('=').unwrap().1.to_owned();
+    cluster.backup.annotations_mut().insert(annotations::ACCEPT.to_owned(), id);
+    cluster.settle();
+    assert_eq!(cluster.status().phase, Some(BackupPhase::Idle));
+    assert_eq!(cluster.status().repositories[0].targets[0].url, "s3:https://nas/wrong/radarr");
+}
+
+#[test]
+fn another_repository_is_not_taken_for_the_known_one() {
+    let mut cluster = cluster(json!({}));
+    cluster.force("one");
+    cluster.settle();
+    let mut status = cluster.status();
+    status.repositories[0].id = Some("0123456789".to_owned());
+    cluster.backup.status = Some(status);
+    cluster.force("two");
+    cluster.settle();
+    assert_eq!(cluster.status().last_result, Some(RunResult::Failed));
+    assert_yaml_snapshot!(last_run(&cluster));
+    // A repository that was known and is gone is not created anew.
+    assert!(!results::may_create(&cluster.backup, &key("nas")));
+    cluster.backup.annotations_mut().insert(annotations::ACCEPT.to_owned(), "repo-id".to_owned());
+    cluster.force("three");
+    cluster.settle();
+    assert_eq!(cluster.status().repositories[0].id.as_deref(), Some("repo-id"));
+    assert_eq!(cluster.status().last_result, Some(RunResult::Succeeded));
+}
+
+#[test]
+fn freshness_is_lost_after_two_times() {
+    let mut cluster = cluster(json!({"retries": 0}));
+    let fresh = |cluster: &Cluster| {
+        let status = cluster.status();
+        let condition = conditions::get(&status.repositories[0].conditions, FRESH).unwrap().clone();
+        (condition.status, condition.reason)
+    };
+    assert_eq!(fresh(&cluster), (ConditionStatus::False, "NeverBackedUp".to_owned()));
+    cluster.now = time("2026-09-24T12:00:01Z");
+    cluster.settle();
+    assert_eq!(fresh(&cluster), (ConditionStatus::True, "BackedUp".to_owned()));
+    cluster.end = End::OutOfMemory;
+    for (hour, expected) in [("13", ConditionStatus::True), ("14", ConditionStatus::False)] {
+        cluster.now = time(&format!("2026-09-24T{hour}:00:01Z"));
+        cluster.settle();
+        assert_eq!(fresh(&cluster).0, expected, "at {hour}");
+    }
+    assert_eq!(ready(&cluster).0, ConditionStatus::True);
+}
+
+#[test]
+fn the_lists_stay_short() {
+    let mut cluster = cluster(json!({"claimNames": ["config", "media"]}));
+    for number in 0..25 {
+        cluster.force(&number.to_string());
+        cluster.settle();
+    }
+    let status = cluster.status();
+    assert_eq!((status.runs.len(), status.snapshots.len()), (20, 20), "ten runs of two claims");
+    assert_eq!(status.runs[0].time, cluster.status().last_success.unwrap());
+}
+
+#[test]
+fn progress_is_written_when_it_moves() {
+    let mut cluster = cluster(json!({}));
+    cluster.force("now");
+    while cluster.status().phase != Some(BackupPhase::BackingUp) {
+        let _ = cluster.control();
+        cluster.snapshotter();
+    }
+    cluster.provisioner();
+    let mut at = |percent| {
+        let progress = crate::api::backup::Progress { percent, files_total: 100, ..Default::default() };
+        for (_, state) in cluster.jobs.values_mut() {
+            *state = MoverState::Running { progress: Some(progress.clone()) };
+        }
+        let before = cluster.writes;
+        while cluster.control().is_none() {}
+        cluster.writes - before
+    };
+    assert_eq!((at(1), at(1), at(2)), (1, 0, 1));
+}
+
+#[test]
+fn an_object_that_is_being_deleted_starts_nothing() {
+    let mut backup = VolumeBackup::new("radarr", spec(json!({})));
+    backup.metadata.deletion_timestamp = serde_json::from_value(json!("2026-09-24T12:00:00Z")).unwrap();
+    let step = next_step(&backup, &world(), &Observed::default(), time("2026-09-24T12:00:00Z"));
+    assert!(matches!(step, Step::Wait(_)));
+}

@@ -1,0 +1,248 @@
+use insta::assert_yaml_snapshot;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    api::labels,
+    core::task::{Answer, Failure},
+};
+
+fn time(text: &str) -> Time {
+    text.parse().unwrap()
+}
+
+/// A repository object in a cluster that is as small as can be.
+struct Place {
+    subject: Subject,
+    seen: Observed,
+    now: Time,
+    /// What is at the URL.
+    base: Option<&'static str>,
+    trouble: Option<FailureKind>,
+    jobs: usize,
+    writes: usize,
+}
+
+impl Place {
+    fn new(value: serde_json::Value) -> Self {
+        let mut spec = json!({"url": "s3:https://nas/{{ namespace }}/{{ name }}", "credentials": {"secretRef": {"name": "restic"}}});
+        spec.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+        let metadata = json!({"name": "nas", "uid": "u-1", "generation": 1});
+        Self {
+            subject: Subject {
+                kind: RepositoryKind::ClusterResticRepository,
+                metadata: serde_json::from_value(metadata).unwrap(),
+                spec: serde_json::from_value(spec).unwrap(),
+                status: RepositoryStatus { observed_generation: -1, ..RepositoryStatus::default() },
+            },
+            seen: Observed {
+                rival: None,
+                credentials: Ok("1".to_owned()),
+                volume: None,
+                errand: errand::Seen::default(),
+                backups: 0,
+                doubt: None,
+                known: vec![],
+            },
+            now: time("2026-09-24T12:00:00Z"),
+            base: None,
+            trouble: None,
+            jobs: 0,
+            writes: 0,
+        }
+    }
+
+    fn annotate(&mut self, name: &str, value: &str) {
+        self.subject.metadata.annotations.get_or_insert_default().insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Runs until it waits for something that does not come by itself; returns how long.
+    fn settle(&mut self) -> Duration {
+        for _ in 0..50 {
+            match next_step(&self.subject, "cluster", &self.seen, self.now) {
+                Step::Write(status) => {
+                    assert_ne!(*status, self.subject.status);
+                    self.subject.status = *status;
+                    self.writes += 1;
+                }
+                Step::Errand(next, task, run) => self.errand(next, &task, &run),
+                Step::Wait(wait) => return wait,
+            }
+        }
+        panic!("it does not settle: {:?}", self.subject.status);
+    }
+
+    fn errand(&mut self, next: Next, task: &Task, run: &str) {
+        let object = |uid: String| json!({"metadata": {"name": "errand", "uid": uid, "labels": {labels::RUN: run}}});
+        let errand = &mut self.seen.errand;
+        match next {
+            Next::Credentials => errand.credentials = serde_json::from_value(object("s".to_owned())).unwrap(),
+            Next::Job => {
+                self.jobs += 1;
+                errand.job = serde_json::from_value(object(format!("job-{}", self.jobs))).unwrap();
+                let fail = |kind| Outcome::Failed(Failure { kind, message: "restic's words".to_owned() });
+                let outcome = match (self.trouble, task, self.base) {
+                    (Some(kind), _, _) => fail(kind),
+                    (None, Task::Create, None) => {
+                        self.base = Some("cccccccccccc");
+                        Outcome::Created
+                    }
+                    (None, _, None) => fail(FailureKind::NoRepository),
+                    (None, _, Some(_)) => Outcome::Found,
+                };
+                let repository = self.base.filter(|_| self.trouble.is_none()).map(str::to_owned);
+                errand.state = MoverState::Finished(Answer { repository, outcome });
+            }
+            Next::DeleteJob(_) => errand.job = None,
+            Next::DeleteCredentials(_) => errand.credentials = None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ready(&self) -> (Option<RepositoryPhase>, String) {
+        let ready = conditions::get(&self.subject.status.conditions, conditions::READY).unwrap();
+        (self.subject.status.phase, format!("{:?} {}: {}", ready.status, ready.reason, ready.message))
+    }
+
+    fn accept(&mut self) {
+        let id = self.ready().1.rsplit_once('=').unwrap().1.to_owned();
+        self.annotate(annotations::ACCEPT, &id);
+        self.settle();
+    }
+}
+
+#[test]
+fn a_base_is_created_once_and_only_when_accepted() {
+    let mut place = Place::new(json!({}));
+    place.settle();
+    let mut said = vec![place.ready()];
+    assert_eq!((place.jobs, place.writes), (1, 2), "one question, its start and its answer");
+    assert!(place.seen.errand.job.is_none() && place.seen.errand.credentials.is_none());
+    place.annotate(annotations::ACCEPT, "another");
+    place.settle();
+    assert_eq!(place.base, None);
+    place.accept();
+    said.push(place.ready());
+    assert_eq!(place.subject.status.base, Some(Base { id: "cccccccccccc".to_owned() }));
+    // It vanishes: that is never taken for "new", although the annotation is still there.
+    place.base = None;
+    place.seen.credentials = Ok("2".to_owned());
+    place.settle();
+    said.push(place.ready());
+    assert_eq!(place.base, None);
+    // Another one is there.
+    place.base = Some("dddddddddddd");
+    place.now += chrono::Duration::seconds(EAGER_PERIOD);
+    place.settle();
+    said.push(place.ready());
+    place.accept();
+    assert_eq!(place.subject.status.base, Some(Base { id: "dddddddddddd".to_owned() }));
+    // It vanishes, and someone accepts that.
+    place.base = None;
+    place.seen.credentials = Ok("3".to_owned());
+    place.settle();
+    place.accept();
+    assert_eq!(place.base, Some("cccccccccccc"));
+    assert_yaml_snapshot!(said);
+}
+
+#[test]
+fn a_new_cluster_finds_the_base() {
+    let mut place = Place::new(json!({}));
+    place.base = Some("aaaaaaaaaaaa");
+    assert_eq!(place.settle(), BACKSTOP);
+    assert_eq!(place.ready().0, Some(RepositoryPhase::Ready));
+    assert_eq!(place.jobs, 1);
+    // Nothing is asked again, and nothing written, until something changes.
+    place.now += chrono::Duration::days(1);
+    let writes = place.writes;
+    place.settle();
+    assert_eq!((place.jobs, place.writes), (1, writes));
+    place.annotate(annotations::REQUESTED_AT, "now");
+    place.settle();
+    assert_eq!(place.jobs, 2);
+    place.seen.doubt = Some(place.now + chrono::Duration::seconds(1));
+    place.now += chrono::Duration::seconds(2);
+    place.settle();
+    assert_eq!(place.jobs, 3, "a backup that fails raises doubts");
+    place.settle();
+    assert_eq!(place.jobs, 3);
+    place.subject.metadata.generation = Some(2);
+    place.settle();
+    assert_eq!(place.jobs, 4);
+}
+
+#[test]
+fn what_is_wrong_is_named_and_clears_by_itself() {
+    let problem = |reason| Problem::new(reason, "what is wrong");
+    type Change = Box<dyn Fn(&mut Place)>;
+    let cases: Vec<Change> = vec![
+        Box::new(|place| place.trouble = Some(FailureKind::Unreachable)),
+        Box::new(|place| place.trouble = Some(FailureKind::WrongPassword)),
+        Box::new(|place| place.trouble = Some(FailureKind::Locked)),
+        Box::new(move |place| place.seen.credentials = Err(problem(Reason::CredentialsMissing))),
+        Box::new(move |place| place.seen.volume = Some(problem(Reason::ClaimNotFound))),
+        Box::new(|place| place.seen.rival = Some("old".to_owned())),
+        Box::new(|place| place.subject.spec.suspend = true),
+        Box::new(|place| place.subject.spec.url = "sftp:nas:/backups".to_owned()),
+        Box::new(|place| place.subject.spec.ca = serde_json::from_value(json!({"secretName": "ca"})).unwrap()),
+    ];
+    let mut said = vec![];
+    for change in cases {
+        let mut place = Place::new(json!({}));
+        place.base = Some("aaaaaaaaaaaa");
+        change(&mut place);
+        let wait = place.settle();
+        said.push(place.ready());
+        assert!(wait <= Duration::from_secs(30) || place.subject.spec.suspend, "{wait:?}");
+        let whole = Place::new(json!({}));
+        (place.trouble, place.subject.spec, place.seen) = (None, whole.subject.spec, whole.seen);
+        place.now += chrono::Duration::seconds(wait.as_secs().try_into().unwrap());
+        place.settle();
+        assert_eq!(place.ready().0, Some(RepositoryPhase::Ready));
+    }
+    assert_yaml_snapshot!(said);
+}
+
+#[test]
+fn questions_get_rare() {
+    let mut place = Place::new(json!({}));
+    place.trouble = Some(FailureKind::Unreachable);
+    for _ in 0..100 {
+        let wait = place.settle();
+        place.now += chrono::Duration::from_std(wait).unwrap();
+    }
+    let hours = (place.now - time("2026-09-24T12:00:00Z")).num_hours();
+    assert_eq!((place.jobs, hours), (100, 7));
+}
+
+#[test]
+fn read_only_creates_nothing() {
+    let mut place = Place::new(json!({"readOnly": true}));
+    place.settle();
+    assert_yaml_snapshot!(place.ready());
+    let id = place.subject.creation_id("s3:https://nas/strongroom/base");
+    place.annotate(annotations::ACCEPT, &id);
+    place.settle();
+    assert_eq!(place.base, None);
+}
+
+#[test]
+fn who_can_use_it() {
+    let labels = std::collections::BTreeMap::new();
+    let mut place = Place::new(json!({"allowedNamespaces": {"names": ["media"]}}));
+    let key = place.subject.key();
+    let say = |subject: Option<&Subject>, namespace: &str| match usable(&key, subject, namespace, &labels) {
+        Ok((_, base)) => format!("{base:?}"),
+        Err(problem) => format!("{}: {}", problem.reason, problem.message),
+    };
+    let mut said = vec![say(None, "media"), say(Some(&place.subject), "media")];
+    place.settle();
+    said.push(say(Some(&place.subject), "media"));
+    place.accept();
+    said.push(say(Some(&place.subject), "media"));
+    said.push(say(Some(&place.subject), "games"));
+    place.subject.metadata.generation = Some(2);
+    said.push(say(Some(&place.subject), "media"));
+    assert_yaml_snapshot!(said);
+}
