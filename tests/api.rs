@@ -12,7 +12,7 @@ use kube::{
     core::{ApiResource, DynamicObject},
 };
 use serde_json::{Value, json};
-use support::{documents, examples, is_ours, program, run, text};
+use support::{component, documents, examples, is_ours, program, run, text};
 
 /// A connection to the cluster, with our definitions in it.
 async fn cluster() -> Client {
@@ -120,11 +120,12 @@ async fn a_restore_is_not_changed_but_for_suspend() {
 }
 
 #[tokio::test]
-async fn every_example_of_the_documents_is_accepted() {
+async fn every_example_and_the_component_are_accepted() {
     cluster().await;
     let kubectl = program("KUBECTL", "kubectl");
     let folder = tempfile::tempdir().unwrap();
-    for (place, mut document) in examples() {
+    let component = component(&[("APP", "radarr")]).into_iter().map(|document| ("the component".to_owned(), document));
+    for (place, mut document) in examples().into_iter().chain(component) {
         if !is_ours(&document) {
             continue;
         }

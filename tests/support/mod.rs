@@ -154,3 +154,36 @@ pub fn examples() -> Vec<(String, Value)> {
     }
     found
 }
+
+/// What kustomize makes of a folder of the checkout.
+pub fn kustomize(folder: &str) -> String {
+    run(&program("KUBECTL", "kubectl"), &["kustomize", folder])
+}
+
+/// Replaces `${NAME}` and `${NAME:=default}` as Flux does (a default may hold a variable itself). What has neither a
+/// value nor a default is an error, as with Flux's strict substitution.
+pub fn substitute(text: &str, values: &[(&str, &str)]) -> Result<String, String> {
+    let Some((before, rest)) = text.split_once("${") else { return Ok(text.to_owned()) };
+    let mut depth = 1;
+    let end = rest.char_indices().find_map(|(at, character)| {
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        (depth == 0).then_some(at)
+    });
+    let end = end.ok_or_else(|| format!("${{{rest} has no end"))?;
+    let (name, default) = rest[..end].split_once(":=").map_or((&rest[..end], None), |(name, text)| (name, Some(text)));
+    let value = match (values.iter().find(|(known, _)| *known == name), default) {
+        (Some((_, value)), _) => (*value).to_owned(),
+        (None, Some(default)) => substitute(default, values)?,
+        (None, None) => return Err(format!("{name} has no value")),
+    };
+    Ok(format!("{before}{value}{}", substitute(&rest[end + 1..], values)?))
+}
+
+/// The component for apps, as an app of a user's repository takes it.
+pub fn component(values: &[(&str, &str)]) -> Vec<Value> {
+    documents(&substitute(&kustomize("tests/fixtures/flux"), values).unwrap())
+}
