@@ -55,7 +55,7 @@ fn an_idle_minute_costs_a_request_a_poll_and_no_write() {
 fn it_needs_little_memory() {
     let _guard = alone();
     let page =
-        kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/services/strongroom:metrics/proxy/metrics")]);
+        kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/services/strongroom:http/proxy/metrics")]);
     let bytes =
         page.lines().find_map(|line| line.strip_prefix("strongroom_resident_memory_bytes ")).expect("it is measured");
     let mib = bytes.parse::<f64>().expect("a number") / f64::from(1 << 20);
@@ -86,7 +86,7 @@ fn nothing_secret_is_outside_of_secrets() {
         kinds.iter().map(|kind| kubectl(&["get", kind, "-A", "-o", "yaml", "--show-managed-fields"])).collect();
     let logs = kubectl(&["logs", "-n", SYSTEM, "deployment/strongroom", "--tail=-1"]);
     let metrics =
-        kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/services/strongroom:metrics/proxy/metrics")]);
+        kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/services/strongroom:http/proxy/metrics")]);
     for (place, text) in [("what is stored", stored), ("the log", logs), ("the metrics", metrics)] {
         assert!(text.len() > 100, "{place} was read");
         if let Some(at) = text.find("canary-") {
