@@ -318,7 +318,7 @@ mod tests {
     }
 
     fn compared(expected: &[Entry], found: &[Entry]) -> Comparison {
-        let ok = |list: &[Entry]| list.to_vec().into_iter().map(Ok::<_, Infallible>);
+        let ok = |list: &[Entry]| list.iter().cloned().map(Ok::<_, Infallible>);
         compare(ok(expected), ok(found)).unwrap()
     }
 
