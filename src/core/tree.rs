@@ -318,8 +318,8 @@ mod tests {
     }
 
     fn compared(expected: &[Entry], found: &[Entry]) -> Comparison {
-        let ok = |list: &[Entry]| list.to_vec().into_iter().map(Ok::<_, Infallible>);
-        compare(ok(expected), ok(found)).unwrap()
+        let (expected, found) = (expected.iter().cloned(), found.iter().cloned());
+        compare(expected.map(Ok::<_, Infallible>), found.map(Ok)).unwrap()
     }
 
     #[test]

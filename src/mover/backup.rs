@@ -88,7 +88,8 @@ impl Run<'_> {
             bytes: summary.total_bytes_processed,
             added: summary.data_added_packed,
             seconds: 0,
-            unread: ending.items.count(),
+            // What vanished meanwhile is not missing.
+            unread: if ending.is_success() { 0 } else { ending.items.count() },
             failure: (!ending.is_success()).then(|| ending.failure()),
         })
     }

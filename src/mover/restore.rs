@@ -72,15 +72,17 @@ async fn check(restic: &Restic, task: &RestoreTask, volume: &RestoreTaskVolume) 
         complaint =
             unlisted.await?.map(|text| format!("{}: the snapshot has another target or name", tree::shown(&text)));
     }
+    if let Some(complaint) = complaint {
+        return Err(check_failed(volume, &complaint));
+    }
     let mount = PathBuf::from(&volume.mount);
     if let Some(wanted) = tags.iter().find_map(|tag| Root::from_tag(tag.strip_prefix(ROOT_TAG)?)) {
         let got = volume::set_root(&mount, wanted)
             .map_err(|error| check_failed(volume, &format!("mode and owner of the root cannot be set: {error}")))?;
-        let complain = || format!("the root has {} instead of {}", got.to_tag(), wanted.to_tag());
-        complaint = complaint.or_else(|| (got != wanted).then(complain));
-    }
-    if let Some(complaint) = complaint {
-        return Err(check_failed(volume, &complaint));
+        if got != wanted {
+            let what = format!("the root has {} instead of {}", got.to_tag(), wanted.to_tag());
+            return Err(check_failed(volume, &what));
+        }
     }
     let synced = tokio::task::spawn_blocking(move || volume::sync(&mount)).await;
     synced.map_err(|error| super::fatal(error.to_string()))?.map_err(|error| unread(&error))?;

@@ -97,13 +97,15 @@ impl Ending {
     /// restic's last words, without its advice for people at a terminal.
     fn words(&self) -> String {
         let crash = || self.others.iter().find(|line| line.starts_with("panic:") || line.starts_with("fatal error:"));
-        let last = self.fatal.as_ref().or_else(crash).or_else(|| self.others.last());
-        let Some(words) = last else { return "restic said nothing".to_owned() };
-        let lines = words.lines().filter(|line| {
-            !line.starts_with("the `unlock` command") && !line.starts_with("Is there a repository at the following")
-        });
-        let text = lines.collect::<Vec<_>>().join(", ");
-        text.trim_start_matches("Fatal: ").to_owned()
+        let last: Vec<&str> = match self.fatal.as_ref().or_else(crash) {
+            Some(words) => words.lines().collect(),
+            // Without --json, a message may take some lines.
+            None => self.others.iter().rev().take(4).rev().map(String::as_str).collect(),
+        };
+        let advice = ["the `unlock` command", "Is there a repository at the following"];
+        let said = last.into_iter().filter(|line| !advice.iter().any(|start| line.starts_with(start)));
+        let text = said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
+        if text.is_empty() { "restic said nothing".to_owned() } else { text.trim_start_matches("Fatal: ").to_owned() }
     }
 
     /// Why it failed. Says what to do where the words do not.
@@ -112,6 +114,9 @@ impl Ending {
         let kind = self.kind(&words);
         let failed = |message: String| Failure { kind, message };
         match kind {
+            _ if words.contains("snapshot is empty") => {
+                failed("the volume is empty, or all of it is excluded: there is nothing to back up".to_owned())
+            }
             FailureKind::Unreachable => match &self.unanswered {
                 Some(last) => failed(format!("the repository does not answer: {last}")),
                 None => failed(format!("the repository cannot be opened: {words}")),
@@ -119,7 +124,7 @@ impl Ending {
             FailureKind::Locked => {
                 failed(format!("{words}. If that process is gone for good, remove its lock with: restic unlock"))
             }
-            FailureKind::NoSpace if self.all().any(|text| text.contains(CACHE_MOUNT)) => {
+            FailureKind::NoSpace if self.all().any(|text| text.contains(&format!(" {CACHE_MOUNT}/"))) => {
                 failed(format!("restic's cache is full: raise mover.cache.size. {}", self.detail(&words)))
             }
             FailureKind::Interrupted if self.code.is_none() => {
@@ -198,7 +203,9 @@ mod tests {
 
     fn ending(code: i32, lines: &[&str]) -> Ending {
         let mut ending = Ending { code: Some(code), ..Ending::default() };
-        lines.iter().for_each(|line| ending.hear(line));
+        for line in lines {
+            ending.hear(line);
+        }
         ending
     }
 
@@ -231,7 +238,7 @@ mod tests {
             ending(
                 1,
                 &[
-                    r#"{"message_type":"error","error":{"message":"write /restore/f: no space left on device"},"during":"restore","item":"/f"}"#,
+                    r#"{"message_type":"error","error":{"message":"write /restore/app/cache/f: no space left on device"},"during":"restore","item":"/cache/f"}"#,
                     r#"{"message_type":"exit_error","code":1,"message":"Fatal: There were 282 errors"}"#,
                 ],
             ),
@@ -261,6 +268,15 @@ mod tests {
                 1,
                 &[
                     r#"{"message_type":"exit_error","code":1,"message":"Fatal: an empty password is not allowed by default. Pass the flag"}"#,
+                ],
+            ),
+            ending(
+                11,
+                &[
+                    "unable to create lock in backend: repository is already locked by PID 1 on x",
+                    "lock was created at y",
+                    "the `unlock` command can be used to remove stale locks",
+                    "",
                 ],
             ),
             ending(2, &["panic: runtime error", "goroutine 1 [running]:"]),

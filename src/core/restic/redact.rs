@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use crate::core::{
     restic::variables::{Content, Variable, restic_variable},
     sensitive::SensitiveMap,
+    task::BASE_URL_ENV,
 };
 
 /// What stands where a secret was.
@@ -22,15 +23,16 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// For the credentials of a run. Variables that are not restic's count as secret.
+    /// For the variables of a run. Those that restic does not get cannot turn up in its words.
     pub fn new(variables: &SensitiveMap) -> Self {
         let mut secrets = vec![];
         for (name, value) in variables {
             let text = String::from_utf8_lossy(value.expose());
             match restic_variable(name) {
-                Variable::Allowed(Content::Plain) => {}
+                Variable::Allowed(Content::Secret | Content::File) => secrets.push(text.into_owned()),
                 Variable::Allowed(Content::Url) => secrets.extend(userinfo(&text)),
-                _ => secrets.push(text.into_owned()),
+                Variable::Refused(_) if name == BASE_URL_ENV => secrets.extend(userinfo(&text)),
+                Variable::Allowed(Content::Plain) | Variable::Refused(_) => {}
             }
         }
         let mut forms: Vec<Zeroizing<String>> =
@@ -139,6 +141,8 @@ mod tests {
             ("RESTIC_PASSWORD", "canary/1 2"),
             ("RESTIC_REPOSITORY", "rest:https://user:p%40ss-canary@host:8000/radarr/"),
             ("AWS_DEFAULT_REGION", "eu-central-1"),
+            ("STRONGROOM_BASE_REPOSITORY", "rest:http://base:canary-base@host/"),
+            ("RESTIC_CACHE_DIR", "/cache"),
             ("GOOGLE_APPLICATION_CREDENTIALS", "{\n  \"private_key\": \"canary-key\"\n}"),
         ]);
         for (words, cleaned) in [
@@ -149,6 +153,7 @@ mod tests {
                 r#"parse "http://***@host:8000/x%/": invalid URL escape"#,
             ),
             ("password p@ss-canary", "password ***"),
+            ("canary-base at /cache/x", "*** at /cache/x"),
             (r#"Head "http://someone:else@host/x": refused"#, r#"Head "http://***@host/x": refused"#),
             ("a path /data/radarr in eu-central-1", "a path /data/radarr in eu-central-1"),
             (r#"invalid character in "private_key": "canary-key""#, "invalid character in ***"),
@@ -162,7 +167,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_secret_is_left(secret in "[!-~]{8,40}", before in "\\PC{0,20}", after in "\\PC{0,20}") {
-            let clean = redactor(&[("RESTIC_PASSWORD", &secret), ("OTHER", "and-this-one")]);
+            let clean = redactor(&[("RESTIC_PASSWORD", &secret), ("AWS_SECRET_ACCESS_KEY", "and-this-one")]);
             for form in [secret.clone(), percent_encoded(&secret)] {
                 let text = clean.clean(&format!("{before}{form}{after} and-this-one"));
                 // Masks put texts together anew; what is left must not hold the secret all the same.

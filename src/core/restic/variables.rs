@@ -115,8 +115,7 @@ mod tests {
 
     #[test]
     fn nothing_that_runs_a_command_or_reads_a_file_is_taken() {
-        let mut decisions = String::new();
-        for name in [
+        let decisions = [
             "RESTIC_PASSWORD",
             "GOOGLE_APPLICATION_CREDENTIALS",
             "RESTIC_PASSWORD_COMMAND",
@@ -134,9 +133,8 @@ mod tests {
             "GODEBUG",
             "restic_password",
             "",
-        ] {
-            decisions += &format!("{name}: {:?}\n", restic_variable(name));
-        }
-        insta::assert_snapshot!(decisions);
+        ]
+        .map(|name| format!("{name}: {:?}", restic_variable(name)));
+        insta::assert_snapshot!(decisions.join("\n"));
     }
 }

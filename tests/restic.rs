@@ -1,0 +1,174 @@
+//! What our code knows about restic, held against the real one.
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+#[path = "support/restic.rs"]
+mod restic;
+
+use std::{fs, process::Stdio, time::Duration};
+
+use proptest::{prelude::*, test_runner::TestRunner};
+use restic::{PASSWORD, Place, wait_for};
+use serde::Deserialize;
+use strongroom::{
+    api::common::Retention,
+    clients::restic::Restic,
+    core::{
+        restic::{arguments, messages::Snapshot},
+        retention,
+        sensitive::{Sensitive, SensitiveMap},
+        task::{FailureKind, History, MaintainTask},
+    },
+};
+use tokio::sync::watch;
+
+/// The client on a place's repository, or another.
+fn client(place: &Place, url: Option<&str>) -> (Restic, watch::Sender<bool>) {
+    let (stop, stopped) = watch::channel(false);
+    let url = url.map_or_else(|| place.repository().to_string_lossy().into_owned(), str::to_owned);
+    let variables = SensitiveMap::from([
+        ("RESTIC_REPOSITORY".to_owned(), Sensitive::from(url)),
+        ("RESTIC_PASSWORD".to_owned(), Sensitive::from(PASSWORD)),
+    ]);
+    (Restic::new(place.program.clone(), place.path("cache"), &variables, stopped).unwrap(), stop)
+}
+
+fn words(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&word| word.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_live_lock_names_its_owner() {
+    let place = Place::new();
+    // Reads from a pipe that stays open, with a lock that does not exclude other backups.
+    let mut holder = place.command(&["backup", "--stdin"]);
+    let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("the lock", || place.locks() == 1);
+    let (client, _stop) = client(&place, None);
+    let failure = client.output(&words(&["forget", "--json", &"0".repeat(64)])).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Locked);
+    let owner = format!("locked by PID {} on ", holder.id());
+    assert!(failure.message.contains(&owner) && failure.message.contains(" ago)"), "{failure}");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    // A restart waits for it, as backups and maintenance do.
+    client.output(&arguments::forget(&["0".repeat(64)], true)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_not_waited_for_long() {
+    let place = Place::empty();
+    let (client, _stop) = client(&place, Some("rest:http://user:canary@127.0.0.1:1/app"));
+    let client = client.with_patience(Duration::from_secs(2));
+    let failure = client.output(&arguments::config()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unreachable);
+    assert!(failure.message.contains("connection refused") && !failure.message.contains("canary"), "{failure}");
+}
+
+#[tokio::test]
+async fn told_to_stop_before_it_starts_it_does_not() {
+    let place = Place::empty();
+    let (client, stop) = client(&place, None);
+    stop.send_replace(true);
+    assert_eq!(client.output(&arguments::init()).await.unwrap_err().kind, FailureKind::Interrupted);
+    assert!(!place.repository().exists());
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_reading_does_not_stop_restic() {
+    let place = Place::new();
+    let (client, _stop) = client(&place, None);
+    let (sender, output) = tokio::sync::mpsc::channel(1);
+    drop(output);
+    assert!(client.lines(&arguments::config(), None, sender).await.unwrap().is_success());
+}
+
+/// A group in the answer of `forget`.
+#[derive(Deserialize)]
+struct Group {
+    #[serde(default)]
+    keep: Option<Vec<Snapshot>>,
+}
+
+/// What restic would keep of a repository, and what we do, for many policies.
+#[test]
+fn retention_is_restics() {
+    let place = Place::new();
+    let volume = place.path("volume");
+    fs::create_dir(&volume).unwrap();
+    fs::write(volume.join("file"), "content").unwrap();
+    // Borders of hours, days, ISO weeks (2024-12-30 is in week 1 of 2025), months and years, and clusters.
+    let times = [
+        "2023-01-01 12:00:00",
+        "2023-12-31 23:59:59",
+        "2024-01-01 00:00:00",
+        "2024-02-29 12:00:00",
+        "2024-11-30 23:00:00",
+        "2024-12-01 00:00:00",
+        "2024-12-28 10:00:00",
+        "2024-12-29 10:00:00",
+        "2024-12-30 10:00:00",
+        "2024-12-31 23:30:00",
+        "2025-01-01 00:30:00",
+        "2025-01-05 23:59:59",
+        "2025-01-06 00:00:00",
+        "2025-01-06 00:59:59",
+        "2025-01-06 01:00:00",
+        "2025-01-06 01:30:00",
+        "2025-01-06 02:00:00",
+        "2025-01-07 02:00:00",
+    ];
+    for (index, time) in times.iter().enumerate() {
+        let tag = format!("--tag=t{}", index % 5);
+        let mut command = place.command(&["backup", ".", "--host=media", "--quiet", "--time", time, &tag]);
+        assert!(command.current_dir(&volume).status().unwrap().success());
+    }
+    let snapshots: Vec<Snapshot> = serde_json::from_str(&place.restic(&["snapshots", "--json"])).unwrap();
+    assert_eq!(snapshots.len(), times.len());
+    let count = || prop_oneof![2 => Just(None), 3 => (1_u32..5).prop_map(Some)];
+    let policy = (
+        (count(), count(), count(), count(), count(), count()),
+        prop_oneof![3 => Just(None), 1 => (1_u64..10_000).prop_map(Some)],
+        prop_oneof![3 => Just(None), 1 => (0..5).prop_map(Some)],
+    );
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() });
+    let compare = |((last, hourly, daily, weekly, monthly, yearly), hours, tag): Policy| {
+        let counts = [
+            ("last", last),
+            ("hourly", hourly),
+            ("daily", daily),
+            ("weekly", weekly),
+            ("monthly", monthly),
+            ("yearly", yearly),
+        ];
+        let mut arguments = words(&["forget", "--dry-run", "--json"]);
+        arguments.extend(counts.iter().filter_map(|(rule, count)| Some(format!("--keep-{rule}={}", (*count)?))));
+        arguments.extend(hours.map(|hours| format!("--keep-within={hours}h")));
+        arguments.extend(tag.map(|tag| format!("--keep-tag=t{tag}")));
+        prop_assume!(arguments.len() > 3);
+        let output = place.restic(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let groups: Vec<Group> = serde_json::from_str(&output).unwrap();
+        let mut theirs: Vec<_> = groups.into_iter().flat_map(|group| group.keep.unwrap()).map(|one| one.id).collect();
+
+        let within = hours.map(|hours| strongroom::api::common::Duration::from_secs(hours * 3600));
+        let tags = tag.map(|tag| format!("t{tag}")).into_iter().collect();
+        let retention = Retention { last, hourly, daily, weekly, monthly, yearly, within, tags };
+        let history = History { host: "media".to_owned(), path: volume.to_str().unwrap().to_owned(), retention };
+        let task = MaintainTask { histories: vec![history], not_good: vec![] };
+        let gone = retention::expired(&snapshots, &task, chrono::Utc::now());
+        let mut ours: Vec<_> = snapshots.iter().map(|one| one.id.clone()).filter(|id| !gone.contains(id)).collect();
+        // The one thing that we do and restic does not: the newest stays, whatever its tags.
+        let newest = snapshots.iter().max_by_key(|one| one.time).unwrap();
+        if !theirs.contains(&newest.id) {
+            theirs.push(newest.id.clone());
+        }
+        theirs.sort();
+        ours.sort();
+        prop_assert_eq!(ours, theirs, "{:?}", arguments);
+        Ok(())
+    };
+    runner.run(&policy, compare).unwrap();
+}
+
+type Counts = (Option<u32>, Option<u32>, Option<u32>, Option<u32>, Option<u32>, Option<u32>);
+type Policy = (Counts, Option<u64>, Option<i32>);
