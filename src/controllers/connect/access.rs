@@ -71,7 +71,10 @@ pub fn resolve(ctx: &Context, source: &Source, reference: &Reference) -> Result<
     match source.endpoint.with_index(|index| index.resolve(&source.order, reference)) {
         Ok(found) => found.map(Some),
         Err(None) => Ok(None),
-        Err(Some(failure)) => Err(problem(&failure, &source.place, ctx.now())),
+        Err(Some(failure)) => {
+            let problem = problem(&failure, &source.place, ctx.now());
+            Err(Problem::new(Reason::StoreNotReady, format!("the store is not ready: {problem}")))
+        }
     }
 }
 

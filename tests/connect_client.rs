@@ -1,0 +1,466 @@
+//! The Connect client and the endpoints of the hub, against the development Connect server.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Once},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use strongroom::{
+    clients::connect::{Connect, Failure, FailureKind},
+    controllers::connect::{Fetched, Hub, Lookup, Place, Registration, Source, Wake},
+    core::{
+        index::Found,
+        interest::Interest,
+        reference::{Part, Reference},
+        sensitive::Sensitive,
+        store::StoreKey,
+    },
+};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+const TOKEN: &str = "canary-token";
+/// A poll in these tests.
+const POLL: Duration = Duration::from_millis(100);
+const SOON: Duration = Duration::from_secs(20);
+
+/// A server of one test; it ends with it.
+struct Server {
+    child: Child,
+    url: String,
+    admin: String,
+    http: reqwest::Client,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The server's program: beside this one, as `cargo test --workspace` builds it.
+fn program() -> PathBuf {
+    let path = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("connect-dev");
+    let path = std::env::var_os("CONNECT_DEV").map_or(path, PathBuf::from);
+    assert!(path.is_file(), "{} is missing: build it with `cargo build -p connect-dev`", path.display());
+    path
+}
+
+impl Server {
+    async fn start() -> Self {
+        static TLS: Once = Once::new();
+        TLS.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
+        let directory = tempfile::tempdir().unwrap();
+        let ready = directory.path().join("ready");
+        let child = Command::new(program())
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--ready-file"])
+            .arg(&ready)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let addresses = eventually("the server listens", async || {
+            let text = std::fs::read_to_string(&ready).ok()?;
+            let lines: Vec<String> = text.lines().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect();
+            (lines.len() >= 2).then_some(lines)
+        })
+        .await;
+        let at =
+            |address: &str| if address.starts_with("http") { address.to_owned() } else { format!("http://{address}") };
+        let server = Self {
+            child,
+            url: at(&addresses[0]),
+            admin: at(&addresses[1]),
+            http: reqwest::Client::new(),
+            _directory: directory,
+        };
+        let seed = json!({
+            "vaults": [
+                {"name": "Home", "items": [
+                    {"title": "radarr", "category": "API_CREDENTIAL", "fields": {"API_KEY": "canary-one"}},
+                    {"title": "sonarr", "category": "LOGIN", "fields": {"username": "u", "password": "canary-two"}},
+                    {"title": "tls", "category": "DOCUMENT", "files": {"tls.key": "canary-file"}},
+                ]},
+                {"name": "Other", "items": [{"title": "radarr", "category": "LOGIN", "fields": {"password": "other"}}]},
+            ],
+            "tokens": [
+                {"name": "all", "token": TOKEN},
+                {"name": "home", "token": "canary-home", "vaults": ["Home"]},
+            ],
+        });
+        server.post("/admin/seed", &seed).await;
+        server
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Value {
+        let response = request.send().await.unwrap();
+        let (status, text) = (response.status(), response.text().await.unwrap());
+        assert!(status.is_success(), "{status}: {text}");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        self.send(self.http.post(format!("{}{path}", self.admin)).json(body)).await
+    }
+
+    async fn put(&self, body: &Value) -> Value {
+        self.send(self.http.put(format!("{}/admin/vaults/Home/items", self.admin)).json(body)).await
+    }
+
+    async fn patch(&self, title: &str, body: &Value) -> Value {
+        self.send(self.http.patch(format!("{}/admin/vaults/Home/items/{title}", self.admin)).json(body)).await
+    }
+
+    async fn delete(&self, path: &str) -> Value {
+        self.send(self.http.delete(format!("{}{path}", self.admin))).await
+    }
+
+    async fn fault(&self, fault: &Value) {
+        self.post("/admin/faults", fault).await;
+    }
+
+    async fn count(&self, kind: &str) -> u64 {
+        let counts = self.send(self.http.get(format!("{}/admin/counts", self.admin))).await;
+        counts["kinds"][kind].as_u64().unwrap_or(0)
+    }
+
+    fn client(&self, token: &str) -> Connect {
+        Connect::new(&self.url, &Sensitive::from(token), None).unwrap()
+    }
+
+    fn registration(&self, token: &str, vaults: &[&str]) -> Registration {
+        Registration {
+            host: self.url.clone(),
+            token: Sensitive::from(token),
+            ca: None,
+            order: vaults.iter().map(|&name| name.to_owned()).collect(),
+            interval: POLL,
+            place: Place { url: self.url.clone(), token: "Secret a/b key token".into(), expires_at: None },
+        }
+    }
+
+    /// A hub with one store, whose server has answered.
+    async fn hub(&self) -> (Arc<Hub>, UnboundedReceiver<Wake>, Source) {
+        let (hub, wakes) = Hub::new();
+        let source = hub.register(&store("a"), self.registration(TOKEN, &["Home", "Other"])).unwrap();
+        assert!(source.endpoint.started(SOON).await);
+        (hub, wakes, source)
+    }
+}
+
+async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = check().await {
+            return found;
+        }
+        assert!(start.elapsed() < SOON, "not seen: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn store(name: &str) -> StoreKey {
+    StoreKey { namespace: None, name: name.into() }
+}
+
+fn object(name: &str) -> (String, String) {
+    ("media".to_owned(), name.to_owned())
+}
+
+fn reads(names: &[&str], waiting: bool) -> Interest {
+    let names = names.iter().map(|&name| name.to_owned()).collect();
+    Interest { stores: BTreeSet::from([store("a")]), names, waiting }
+}
+
+fn resolve(source: &Source, item: &str) -> Result<Found, String> {
+    let reference = Reference { vault: None, item: item.into(), part: Part::All };
+    match source.endpoint.with_index(|index| index.resolve(&source.order, &reference)) {
+        Ok(found) => found.map_err(|problem| problem.to_string()),
+        Err(failure) => Err(format!("{failure:?}")),
+    }
+}
+
+/// The objects that are woken until the marked one is.
+async fn woken_until(wakes: &mut UnboundedReceiver<Wake>, last: &str) -> BTreeSet<String> {
+    let mut woken = BTreeSet::new();
+    loop {
+        match tokio::time::timeout(SOON, wakes.recv()).await.expect("a wake").unwrap() {
+            Wake::Object((_, name)) if name == last => return woken,
+            Wake::Object((_, name)) => drop(woken.insert(name)),
+            Wake::Store(_) => {}
+        }
+    }
+}
+
+fn text(item: &strongroom::core::item::Item, label: &str) -> String {
+    let field = item.fields.iter().find(|field| field.label == label).unwrap();
+    field.value.as_ref().unwrap().expose_str().unwrap().to_owned()
+}
+
+async fn fetched(source: &Source, found: &Found, fresh: bool) -> Arc<strongroom::core::item::Item> {
+    match source.endpoint.item(found, fresh, &object("o")).await {
+        Fetched::Item(item) => item,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_client_reads_vaults_items_and_files() {
+    let server = Server::start().await;
+    let client = server.client(&format!(" {TOKEN}\n"));
+    assert!(!format!("{client:?}").contains("canary"), "{client:?}");
+    let vaults = client.vaults(true).await.unwrap();
+    assert!(vaults.version.is_some_and(|version| version.starts_with("1.8")));
+    let home = vaults.value.iter().find(|vault| vault.name == "Home").unwrap();
+    assert_eq!(home.items, 3);
+    assert!(home.content_version > 0 && !home.updated_at.is_empty());
+    let items = client.items(&home.id).await.unwrap().value;
+    let find = |title: &str| items.iter().find(|item| item.title == title).unwrap();
+    let item = client.item(&home.id, &find("radarr").id).await.unwrap().value;
+    assert_eq!(text(&item, "API_KEY"), "canary-one");
+    assert_eq!((item.version, item.vault.id.as_str()), (find("radarr").version, home.id.as_str()));
+    let tls = client.item(&home.id, &find("tls").id).await.unwrap().value;
+    let file = client.file(&home.id, &tls.id, &tls.files[0].id).await.unwrap();
+    assert_eq!(file.expose(), b"canary-file");
+    let scoped = server.client("canary-home").vaults(true).await.unwrap().value;
+    assert_eq!(scoped.len(), 1);
+}
+
+#[tokio::test]
+async fn the_client_says_what_kind_of_failure_it_is() {
+    let server = Server::start().await;
+    let client = server.client(TOKEN);
+    let home = client.vaults(true).await.unwrap().value.into_iter().find(|vault| vault.name == "Home").unwrap();
+    let other = server.client(TOKEN).vaults(true).await.unwrap().value.into_iter().find(|v| v.name == "Other").unwrap();
+    let kind = |result: Result<(), Failure>| {
+        let failure = result.unwrap_err();
+        assert!(!failure.words.contains("canary"), "{failure}");
+        failure.kind
+    };
+    assert_eq!(kind(server.client("canary-wrong").vaults(true).await.map(drop)), FailureKind::Rejected);
+    assert_eq!(kind(server.client("canary-home").items(&other.id).await.map(drop)), FailureKind::Forbidden);
+    assert_eq!(kind(client.item(&home.id, &"a".repeat(26)).await.map(drop)), FailureKind::NotFound);
+    assert_eq!(kind(client.item(&home.id, "x").await.map(drop)), FailureKind::Refused);
+    for (fault, expected) in [
+        (json!({"fault": "status", "status": 403}), FailureKind::Forbidden),
+        (json!({"fault": "status", "status": 408}), FailureKind::NotReady),
+        (json!({"fault": "status", "status": 429, "retryAfter": "7"}), FailureKind::Busy),
+        (
+            json!({"fault": "status", "status": 500, "message": "failed to initiate, review service logs for details"}),
+            FailureKind::NotReady,
+        ),
+        (json!({"fault": "status", "status": 500}), FailureKind::Server),
+        (json!({"fault": "reset"}), FailureKind::Unreachable),
+        (json!({"fault": "reset", "afterBytes": 100}), FailureKind::Unreachable),
+        (json!({"fault": "body"}), FailureKind::Alien),
+        (json!({"fault": "body", "status": 302}), FailureKind::Alien),
+        (json!({"fault": "body", "status": 502}), FailureKind::Server),
+        (json!({"fault": "page-not-found"}), FailureKind::Alien),
+    ] {
+        server.fault(&fault).await;
+        let failure = client.items(&home.id).await.unwrap_err();
+        assert_eq!(failure.kind, expected, "{fault}: {failure}");
+        assert_eq!(failure.retry_after.is_some(), expected == FailureKind::Busy, "{fault}");
+        server.delete("/admin/faults").await;
+    }
+    let nowhere = Connect::new("http://127.0.0.1:9", &Sensitive::from("t"), None).unwrap();
+    assert_eq!(kind(nowhere.vaults(false).await.map(drop)), FailureKind::Unreachable);
+    assert_eq!(Connect::new(&server.url, &Sensitive::from("a\nb"), None).unwrap_err().kind, FailureKind::Rejected);
+    assert_eq!(Connect::new("connect", &Sensitive::from("t"), None).unwrap_err().kind, FailureKind::Unusable);
+    assert_eq!(Connect::new(&server.url, &Sensitive::from("t"), Some(b"x")).unwrap_err().kind, FailureKind::Unusable);
+}
+
+#[tokio::test]
+async fn a_hundred_objects_cost_one_request_for_their_item() {
+    let server = Server::start().await;
+    let (_hub, _wakes, source) = server.hub().await;
+    let found = resolve(&source, "radarr").unwrap();
+    let before = server.count("item.get").await;
+    let all = (0..100).map(|_| fetched(&source, &found, false));
+    for item in futures::future::join_all(all).await {
+        assert_eq!(text(&item, "API_KEY"), "canary-one");
+    }
+    // Also those that come a little later, and those who ask for a fresh value at the same moment.
+    fetched(&source, &found, false).await;
+    fetched(&source, &found, true).await;
+    assert_eq!(server.count("item.get").await - before, 1);
+}
+
+#[tokio::test]
+async fn an_idle_poll_is_one_request() {
+    let server = Server::start().await;
+    let (_hub, _wakes, source) = server.hub().await;
+    // The lists are read once more after the first look.
+    let polls = server.count("vaults.list").await;
+    let settled = async || (server.count("vaults.list").await >= polls + 2).then_some(());
+    eventually("two polls", settled).await;
+    let (polls, lists) = (server.count("vaults.list").await, server.count("items.list").await);
+    let more = async || (server.count("vaults.list").await >= polls + 10).then_some(());
+    eventually("ten polls", more).await;
+    assert_eq!(server.count("items.list").await, lists);
+    assert_eq!(server.count("item.get").await, 0);
+    drop(source);
+}
+
+#[tokio::test]
+async fn a_changed_item_wakes_exactly_who_reads_it() {
+    let server = Server::start().await;
+    let (hub, mut wakes, source) = server.hub().await;
+    let radarr = resolve(&source, "radarr").unwrap();
+    hub.interest(&object("reads"), reads(&["radarr", &radarr.item], false));
+    hub.interest(&object("other"), reads(&["sonarr"], false));
+    hub.interest(&object("waits"), reads(&["grafana"], true));
+    hub.interest(&object("last"), reads(&["last"], false));
+    fetched(&source, &radarr, false).await;
+    let start = Instant::now();
+    server.patch("radarr", &json!({"fields": {"API_KEY": "canary-changed"}})).await;
+    server.put(&json!({"title": "last", "fields": {"password": "p"}})).await;
+    let woken = woken_until(&mut wakes, "last").await;
+    assert_eq!(woken, BTreeSet::from(["reads".to_owned(), "waits".to_owned()]));
+    assert!(start.elapsed() < POLL * 20, "{:?}", start.elapsed());
+    // The value kept from before is older than the list, so it is fetched anew.
+    let found = resolve(&source, "radarr").unwrap();
+    assert_eq!(found.version, radarr.version + 1);
+    assert_eq!(text(&*fetched(&source, &found, false).await, "API_KEY"), "canary-changed");
+}
+
+#[tokio::test]
+async fn what_appears_and_what_becomes_ambiguous_is_seen() {
+    let server = Server::start().await;
+    let (_hub, _wakes, source) = server.hub().await;
+    assert!(resolve(&source, "grafana").unwrap_err().contains("no item titled"));
+    server.put(&json!({"title": "grafana", "fields": {"password": "p"}})).await;
+    let found = eventually("the new item", async || resolve(&source, "grafana").ok()).await;
+    server.put(&json!({"title": "grafana", "fields": {"password": "q"}, "duplicate": true})).await;
+    let ambiguous = async || resolve(&source, "grafana").err().filter(|words| words.contains("2 items"));
+    assert!(eventually("the ambiguity", ambiguous).await.contains(&found.item));
+    assert_eq!(resolve(&source, &found.item).unwrap().item, found.item);
+}
+
+#[tokio::test]
+async fn a_rejected_token_is_seen_and_clears() {
+    let server = Server::start().await;
+    let (hub, _wakes, source) = server.hub().await;
+    let failed = async || source.endpoint.overview()?.err();
+    server.fault(&json!({"fault": "status", "status": 401, "kinds": ["vaults.list"]})).await;
+    assert_eq!(eventually("the failure", failed).await.kind, FailureKind::Rejected);
+    // What is known stays known, and no value is asked for meanwhile.
+    let found = resolve(&source, "radarr").unwrap();
+    let before = server.count("item.get").await;
+    assert!(matches!(source.endpoint.item(&found, false, &object("o")).await, Fetched::Failed(_)));
+    assert_eq!(server.count("item.get").await, before);
+    server.delete("/admin/faults").await;
+    eventually("it clears", async || source.endpoint.overview()?.ok()).await;
+    // Another token is another endpoint.
+    let other = hub.register(&store("a"), server.registration("canary-home", &["Home"])).unwrap();
+    assert!(!Arc::ptr_eq(&other.endpoint, &source.endpoint));
+    assert!(matches!(hub.lookup(&store("a")), Lookup::Found(now) if Arc::ptr_eq(&now.endpoint, &other.endpoint)));
+}
+
+#[tokio::test]
+async fn a_vault_out_of_scope_is_named() {
+    let server = Server::start().await;
+    let (hub, _wakes) = Hub::new();
+    let source = hub.register(&store("a"), server.registration("canary-home", &["Home", "Other"])).unwrap();
+    assert!(source.endpoint.started(SOON).await);
+    assert!(resolve(&source, "radarr").is_ok(), "the first vault has it");
+    let words = resolve(&source, "grafana").unwrap_err();
+    assert!(words.contains("\"Home\"") && words.contains("Vault \"Other\" is not among them"), "{words}");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_slows_no_other() {
+    let (slow, good) = (Server::start().await, Server::start().await);
+    slow.fault(&json!({"fault": "hang"})).await;
+    let (hub, _wakes) = Hub::new();
+    let stuck = hub.register(&store("slow"), slow.registration(TOKEN, &["Home"])).unwrap();
+    let start = Instant::now();
+    let source = hub.register(&store("good"), good.registration(TOKEN, &["Home"])).unwrap();
+    assert!(source.endpoint.started(SOON).await);
+    fetched(&source, &resolve(&source, "radarr").unwrap(), false).await;
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(stuck.endpoint.overview().is_none(), "it is still being asked");
+}
+
+#[tokio::test]
+async fn an_item_that_takes_long_wakes_who_waited() {
+    let server = Server::start().await;
+    let (hub, mut wakes, source) = server.hub().await;
+    hub.interest(&object("o"), reads(&[], false));
+    let found = resolve(&source, "radarr").unwrap();
+    server.fault(&json!({"fault": "latency", "ms": 2500, "kinds": ["item.get"]})).await;
+    assert!(matches!(source.endpoint.item(&found, false, &object("o")).await, Fetched::Later));
+    assert!(woken_until(&mut wakes, "o").await.is_empty());
+    assert_eq!(text(&*fetched(&source, &found, false).await, "API_KEY"), "canary-one");
+    assert_eq!(server.count("item.get").await, 1);
+}
+
+#[tokio::test]
+async fn a_request_that_fails_once_is_tried_again() {
+    let server = Server::start().await;
+    let (_hub, _wakes, source) = server.hub().await;
+    let found = resolve(&source, "radarr").unwrap();
+    for fault in [
+        json!({"fault": "status", "status": 500, "kinds": ["item.get"], "count": 1}),
+        json!({"fault": "reset", "kinds": ["item.get"], "count": 2}),
+        json!({"fault": "body", "kinds": ["item.get"], "count": 1}),
+    ] {
+        server.fault(&fault).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(text(&*fetched(&source, &found, true).await, "API_KEY"), "canary-one", "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_the_vaults_version_misses_is_found_and_ends_the_trust() {
+    let server = Server::start().await;
+    let (_hub, _wakes, source) = server.hub().await;
+    let detection = || source.endpoint.overview().unwrap().unwrap().detection;
+    let settled = server.count("vaults.list").await + 3;
+    eventually("it settles", async || (server.count("vaults.list").await > settled).then_some(())).await;
+    assert_eq!(format!("{:?}", detection()), "VaultVersion");
+    let before = resolve(&source, "radarr").unwrap().version;
+    server.patch("radarr", &json!({"fields": {"API_KEY": "x"}, "silent": true})).await;
+    assert!(source.endpoint.refresh(SOON).await);
+    assert_eq!(resolve(&source, "radarr").unwrap().version, before + 1);
+    eventually("it lists every time", async || (format!("{:?}", detection()) == "ItemList").then_some(())).await;
+    server.patch("radarr", &json!({"fields": {"API_KEY": "y"}, "silent": true})).await;
+    let seen = async || (resolve(&source, "radarr").unwrap().version == before + 2).then_some(());
+    eventually("a missed change is seen by the next poll", seen).await;
+}
+
+#[tokio::test]
+async fn a_stale_replica_takes_nothing_back() {
+    let server = Server::start().await;
+    let (_hub, _wakes, source) = server.hub().await;
+    let old = resolve(&source, "radarr").unwrap();
+    server.fault(&json!({"fault": "stale", "count": 3})).await;
+    server.delete("/admin/faults").await;
+    server.patch("radarr", &json!({"fields": {"API_KEY": "new"}})).await;
+    let new =
+        eventually("the change", async || resolve(&source, "radarr").ok().filter(|f| f.version > old.version)).await;
+    server
+        .fault(&json!({"fault": "stale", "back": 1, "kinds": ["vaults.list", "items.list", "item.get"], "count": 2}))
+        .await;
+    let polls = server.count("vaults.list").await;
+    eventually("more polls", async || {
+        assert_eq!(resolve(&source, "radarr").unwrap().version, new.version);
+        (server.count("vaults.list").await > polls + 6).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_nobody_needs_ends() {
+    let server = Server::start().await;
+    let (hub, _wakes, source) = server.hub().await;
+    hub.forget_store(&store("a"));
+    assert!(matches!(hub.lookup(&store("a")), Lookup::Unknown));
+    let endpoint = Arc::downgrade(&source.endpoint);
+    drop(source);
+    eventually("it ends", async || endpoint.upgrade().is_none().then_some(())).await;
+}
