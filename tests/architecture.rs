@@ -84,7 +84,7 @@ fn sources() -> Vec<(String, String)> {
 
 /// The modules in files of their own that a file declares for tests only, without their ending.
 fn test_files(name: &str, text: &str) -> Vec<String> {
-    let folder = name.strip_suffix("/mod.rs").or(name.strip_suffix(".rs")).unwrap_or(name);
+    let folder = name.strip_suffix("/mod.rs").or_else(|| name.strip_suffix(".rs")).unwrap_or(name);
     let declared = text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.lines().next()?.strip_suffix(';'));
     declared.map(|module| format!("{folder}/{module}")).collect()
 }
