@@ -2,6 +2,8 @@
 //! a message that helps, what is right is accepted, and so is every example in the documents.
 //! KUBECONFIG says which cluster.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 
 use std::{fmt::Write, sync::OnceLock};

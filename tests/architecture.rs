@@ -1,5 +1,7 @@
 //! What keeps the parts apart: dependencies point one way, the core is pure, files stay small.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// What a part may use of our own.
@@ -73,7 +75,18 @@ fn sources() -> Vec<(String, String)> {
     let mut found = vec![];
     walk(&root, &root, &mut found);
     assert!(found.len() > 20, "the sources were not found");
+    let tests: Vec<String> = found.iter().flat_map(|(name, text)| test_files(name, text)).collect();
+    found.retain(|(name, _)| {
+        !tests.iter().any(|test| name == &format!("{test}.rs") || name.starts_with(&format!("{test}/")))
+    });
     found
+}
+
+/// The modules in files of their own that a file declares for tests only, without their ending.
+fn test_files(name: &str, text: &str) -> Vec<String> {
+    let folder = name.strip_suffix("/mod.rs").or_else(|| name.strip_suffix(".rs")).unwrap_or(name);
+    let declared = text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.lines().next()?.strip_suffix(';'));
+    declared.map(|module| format!("{folder}/{module}")).collect()
 }
 
 /// What a file uses that its part may not.
@@ -127,24 +140,35 @@ fn too_long(file: &str, text: &str) -> Option<String> {
 
 /// The code without comments, literals and tests.
 fn code(text: &str) -> String {
-    let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
     let mut code = String::new();
-    for line in text.lines() {
-        let mut quoted = false;
-        let mut previous = ' ';
-        let mut characters = line.chars().peekable();
-        while let Some(character) = characters.next() {
-            match character {
-                '/' if !quoted && characters.peek() == Some(&'/') => break,
-                '"' if previous != '\\' && previous != '\'' => quoted = !quoted,
-                _ if quoted => {}
-                _ => code.push(character),
-            }
-            previous = if previous == '\\' && character == '\\' { ' ' } else { character };
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line == "#[cfg(test)]" && lines.peek().is_some_and(|next| next.starts_with("mod ") && next.ends_with('{')) {
+            // Up to the brace that ends the module.
+            lines.by_ref().find(|line| *line == "}");
+            continue;
         }
+        code.push_str(&without_literals(line));
         code.push('\n');
     }
     code
+}
+
+/// A line up to its comment, without what stands in quotes.
+fn without_literals(line: &str) -> String {
+    let mut rest = String::new();
+    let (mut quoted, mut previous) = (false, ' ');
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '/' if !quoted && characters.peek() == Some(&'/') => break,
+            '"' if previous != '\\' && previous != '\'' => quoted = !quoted,
+            _ if quoted => {}
+            _ => rest.push(character),
+        }
+        previous = if previous == '\\' && character == '\\' { ' ' } else { character };
+    }
+    rest
 }
 
 /// Every path with `::` in it, those in braces written out.
@@ -231,6 +255,8 @@ fn what_is_wrong_is_seen() {
         ("controllers/connect.rs", "let client = reqwest::Client::new();", "reqwest::Client::new"),
         ("mover/run.rs", "use tokio::{process::Command, signal};", "tokio::process::Command"),
         ("controllers/lease.rs", "use k8s_openapi::jiff::Timestamp;", "k8s_openapi::jiff::Timestamp"),
+        ("core/plan.rs", "#[cfg(test)]\nmod tests;\n\nuse std::fs;", "std::fs"),
+        ("core/plan.rs", "#[cfg(test)]\nmod tests {\n}\n\nuse std::fs;", "std::fs"),
     ] {
         let found = violations(file, text);
         assert!(found.iter().any(|violation| violation.contains(word)), "{file}: {text}\nnot seen; found {found:?}");
@@ -246,6 +272,7 @@ fn what_is_right_is_left_alone() {
         ),
         ("core/plan.rs", "// kube::Client is not used here\n/// nor `tokio::spawn`\nlet text = \"std::fs::read\";"),
         ("core/plan.rs", "fn a() {}\n\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n"),
+        ("core/plan.rs", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n\nuse std::fmt;"),
         ("core/time.rs", "use k8s_openapi::{jiff::Timestamp};"),
         ("controllers/backup.rs", "use crate::{clients::cluster, core::backup::plan};\nuse super::context::Context;"),
         ("clients/restic.rs", "use tokio::process::Command;"),
@@ -254,6 +281,14 @@ fn what_is_right_is_left_alone() {
     ] {
         assert_eq!(violations(file, text), Vec::<String>::new(), "{file}: {text}");
     }
+}
+
+#[test]
+fn a_file_of_tests_is_known_by_its_declaration() {
+    let text = "mod words;\n#[cfg(test)]\nmod simulation;\n";
+    assert_eq!(test_files("core/restore/mod.rs", text), ["core/restore/simulation"]);
+    assert_eq!(test_files("core/gate.rs", "#[cfg(test)]\nmod tests;\n"), ["core/gate/tests"]);
+    assert_eq!(test_files("core/gate.rs", "#[cfg(test)]\nmod tests {\n}\n"), [""; 0]);
 }
 
 #[test]

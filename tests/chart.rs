@@ -1,5 +1,7 @@
 //! The chart as Helm renders it. Helm is found by the variable HELM or on the PATH.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 
 use std::fmt::Write;

@@ -1,5 +1,7 @@
 //! The definitions in `crds/`: as the types say, small enough, and fit for users.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 
 use std::fmt::Write;

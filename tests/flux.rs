@@ -1,6 +1,8 @@
 //! `kubernetes/`: the install in the layout of a Flux repository, and the component for apps. kubectl renders what
 //! kustomize-controller would; it is found by the variable KUBECTL or on the PATH.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod support;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;

@@ -14,18 +14,18 @@ use strongroom::api::{
 };
 
 /// A file of the checkout.
-pub fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 /// The text of a file of the checkout.
-pub fn read(name: &str) -> String {
+pub(crate) fn read(name: &str) -> String {
     let path = path(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Compares a file with what it is generated from; with `UPDATE=1` it is written instead.
-pub fn generated(name: &str, content: &str, test: &str) {
+pub(crate) fn generated(name: &str, content: &str, test: &str) {
     let found = std::fs::read_to_string(path(name)).unwrap_or_default();
     if found == content {
         return;
@@ -39,23 +39,23 @@ pub fn generated(name: &str, content: &str, test: &str) {
 }
 
 /// The documents of a YAML text; empty ones are left out.
-pub fn documents(yaml: &str) -> Vec<Value> {
+pub(crate) fn documents(yaml: &str) -> Vec<Value> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
     documents.into_iter().filter(|document| !document.is_null()).collect()
 }
 
 /// Whether a document is of a kind of ours.
-pub fn is_ours(document: &Value) -> bool {
+pub(crate) fn is_ours(document: &Value) -> bool {
     text(document, "/apiVersion").starts_with("strongroom.dev/")
 }
 
 /// A text in a document; empty where there is none.
-pub fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
+pub(crate) fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
     document.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Checks a document of a kind of ours: our types read it, and every field of it is one that the definition has.
-pub fn check(document: &Value) -> Result<(), String> {
+pub(crate) fn check(document: &Value) -> Result<(), String> {
     fn parse<K: DeserializeOwned>(document: &Value) -> Result<(), String> {
         serde_json::from_value::<K>(document.clone()).map(|_| ()).map_err(|error| error.to_string())
     }
@@ -80,7 +80,7 @@ pub fn check(document: &Value) -> Result<(), String> {
 }
 
 /// The schema of a definition's only version.
-pub fn schema(crd: &CustomResourceDefinition) -> &JSONSchemaProps {
+pub(crate) fn schema(crd: &CustomResourceDefinition) -> &JSONSchemaProps {
     crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap()
 }
 
@@ -114,7 +114,7 @@ fn unknown_fields(schema: &JSONSchemaProps, value: &Value, at: &str, unknown: &m
 }
 
 /// What a program prints; fails with what it complains about.
-pub fn run(program: &str, args: &[&str]) -> String {
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
     let output = std::process::Command::new(program)
         .args(args)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -126,7 +126,7 @@ pub fn run(program: &str, args: &[&str]) -> String {
 }
 
 /// A program that a variable names, or that is on the PATH.
-pub fn program(variable: &str, name: &str) -> String {
+pub(crate) fn program(variable: &str, name: &str) -> String {
     if let Ok(path) = std::env::var(variable) {
         return path;
     }
@@ -137,7 +137,7 @@ pub fn program(variable: &str, name: &str) -> String {
 }
 
 /// The documents in the YAML examples of README.md and `docs/`, each with its place.
-pub fn examples() -> Vec<(String, Value)> {
+pub(crate) fn examples() -> Vec<(String, Value)> {
     let mut pages = vec!["README.md".to_owned()];
     let files = std::fs::read_dir(path("docs")).unwrap();
     pages.extend(files.map(|file| format!("docs/{}", file.unwrap().file_name().to_str().unwrap())));
@@ -156,13 +156,13 @@ pub fn examples() -> Vec<(String, Value)> {
 }
 
 /// What kustomize makes of a folder of the checkout.
-pub fn kustomize(folder: &str) -> String {
+pub(crate) fn kustomize(folder: &str) -> String {
     run(&program("KUBECTL", "kubectl"), &["kustomize", folder])
 }
 
 /// Replaces `${NAME}` and `${NAME:=default}` as Flux does (a default may hold a variable itself). What has neither a
 /// value nor a default is an error, as with Flux's strict substitution.
-pub fn substitute(text: &str, values: &[(&str, &str)]) -> Result<String, String> {
+pub(crate) fn substitute(text: &str, values: &[(&str, &str)]) -> Result<String, String> {
     let Some((before, rest)) = text.split_once("${") else { return Ok(text.to_owned()) };
     let mut depth = 1;
     let end = rest.char_indices().find_map(|(at, character)| {
@@ -184,6 +184,6 @@ pub fn substitute(text: &str, values: &[(&str, &str)]) -> Result<String, String>
 }
 
 /// The component for apps, as an app of a user's repository takes it.
-pub fn component(values: &[(&str, &str)]) -> Vec<Value> {
+pub(crate) fn component(values: &[(&str, &str)]) -> Vec<Value> {
     documents(&substitute(&kustomize("tests/fixtures/flux"), values).unwrap())
 }

@@ -1,0 +1,208 @@
+//! The documents: every example is one that works, every link leads somewhere, and the page of messages is made from
+//! the code.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+mod support;
+
+use std::fmt::Write;
+
+use strongroom::{
+    api::external_secret::ExternalSecretPhase,
+    core::{
+        problem::{Class, Problem, Reason},
+        secret,
+    },
+};
+use support::{check, examples, generated, is_ours, path, read, text};
+
+#[test]
+fn examples_fit_the_definitions() {
+    let mut kinds = vec![];
+    for (place, document) in examples() {
+        if is_ours(&document) {
+            check(&document).unwrap_or_else(|error| panic!("{place}: {error}"));
+            kinds.push((place, text(&document, "/kind").to_owned()));
+        }
+    }
+    for crd in strongroom::api::crds() {
+        let kind = crd.spec.names.kind;
+        let shown = kinds.iter().any(|(place, shown)| place.starts_with("README.md") && *shown == kind);
+        assert!(shown, "README.md shows no {kind}");
+    }
+}
+
+#[test]
+fn a_wrong_example_is_seen() {
+    let wrong = |yaml: &str| check(&support::documents(yaml)[0]).unwrap_err();
+    let backup = "{apiVersion: strongroom.dev/v1alpha1, kind: VolumeBackup, metadata: {name: a}, spec: SPEC}";
+    assert!(wrong(&backup.replace("SPEC", "{claimName: a}")).contains(".spec.claimName"));
+    assert!(wrong(&backup.replace("SPEC", "{mover: {resource: {}}}")).contains(".spec.mover.resource"));
+    assert!(wrong(&backup.replace("SPEC", "{retries: many}")).contains("u32"));
+    assert!(wrong(&backup.replace("VolumeBackup", "Backup")).contains("no such kind"));
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut pages = vec!["README.md".to_owned()];
+    for file in std::fs::read_dir(path("docs")).unwrap() {
+        pages.push(format!("docs/{}", file.unwrap().file_name().to_str().unwrap()));
+    }
+    for page in pages {
+        let text = read(&page);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !link.starts_with("http") {
+                let target = path(&page).parent().unwrap().join(link.split('#').next().unwrap());
+                assert!(target.exists(), "{page}: {link} leads nowhere");
+            }
+        }
+    }
+}
+
+/// The kinds whose conditions a reason can stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    Store,
+    ExternalSecret,
+    Repository,
+    VolumeBackup,
+    VolumeRestore,
+}
+
+impl On {
+    const ALL: [Self; 5] =
+        [Self::Store, Self::ExternalSecret, Self::Repository, Self::VolumeBackup, Self::VolumeRestore];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Store => "SecretStore, ClusterSecretStore",
+            Self::ExternalSecret => "ExternalSecret",
+            Self::Repository => "ResticRepository, ClusterResticRepository",
+            Self::VolumeBackup => "VolumeBackup",
+            Self::VolumeRestore => "VolumeRestore",
+        }
+    }
+}
+
+/// Where a reason is seen. A new reason does not compile before it is said here.
+fn on(reason: Reason) -> &'static [On] {
+    use On::{ExternalSecret, Repository, Store, VolumeBackup, VolumeRestore};
+    match reason {
+        Reason::NotSupported | Reason::Foreign => &[ExternalSecret, Repository, VolumeBackup, VolumeRestore],
+        Reason::InvalidSpec | Reason::ClusterError => &On::ALL,
+        Reason::TokenMissing
+        | Reason::TokenRejected
+        | Reason::VaultNotInScope
+        | Reason::VaultNotFound
+        | Reason::ConnectUnreachable
+        | Reason::ConnectNotReady
+        | Reason::NotAConnectServer => &[Store],
+        Reason::StoreNotFound
+        | Reason::StoreNotReady
+        | Reason::StoreNotAllowed
+        | Reason::ItemNotFound
+        | Reason::ItemAmbiguous => &[ExternalSecret, Repository],
+        Reason::FieldNotFound
+        | Reason::FieldAmbiguous
+        | Reason::FileUnusable
+        | Reason::TemplateError
+        | Reason::InvalidData
+        | Reason::NoMatch => &[ExternalSecret],
+        Reason::BaseMissing | Reason::DefaultTaken => &[Repository],
+        Reason::CredentialsMissing
+        | Reason::RepositoryUnreachable
+        | Reason::WrongPassword
+        | Reason::RepositoryChanged
+        | Reason::RepositoryLocked
+        | Reason::Interrupted
+        | Reason::ResticFailed => &[Repository, VolumeBackup, VolumeRestore],
+        Reason::RepositoryNotFound
+        | Reason::RepositoryNotReady
+        | Reason::RepositoryNotAllowed
+        | Reason::ClaimNotFound
+        | Reason::ClaimPending
+        | Reason::VolumeUnsupported
+        | Reason::StagingFailed
+        | Reason::OutOfMemory => &[VolumeBackup, VolumeRestore],
+        Reason::SnapshotClassMissing | Reason::DeadlineExceeded => &[VolumeBackup],
+        Reason::InvalidSchedule => &[Repository, VolumeBackup],
+        Reason::BackupNotFound
+        | Reason::SnapshotNotFound
+        | Reason::WorkloadUnsupported
+        | Reason::ClaimInUse
+        | Reason::StopTimeout
+        | Reason::CheckFailed
+        | Reason::RestoreTimeout
+        | Reason::VolumeTooSmall
+        | Reason::ManagedByGitOps => &[VolumeRestore],
+    }
+}
+
+/// How a run of a VolumeBackup ended: its declaration stays as good as it was.
+fn ends_a_run(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::RepositoryUnreachable
+            | Reason::RepositoryLocked
+            | Reason::WrongPassword
+            | Reason::CredentialsMissing
+            | Reason::StagingFailed
+            | Reason::Interrupted
+            | Reason::OutOfMemory
+            | Reason::DeadlineExceeded
+            | Reason::ResticFailed
+    )
+}
+
+/// Phase, `Ready` and `Stalled` of an object with that reason.
+fn state(on: On, reason: Reason) -> (&'static str, &'static str, &'static str) {
+    let stalled = if reason.class() == Class::Terminal { "True" } else { "" };
+    let phase = match on {
+        On::Store => "NotReady",
+        On::ExternalSecret => match secret::phase(&Problem::new(reason, "")) {
+            ExternalSecretPhase::Waiting => "Waiting",
+            _ => "Failing",
+        },
+        On::Repository => match reason {
+            Reason::BaseMissing => "BaseMissing",
+            Reason::RepositoryChanged => "Changed",
+            _ => "Unreachable",
+        },
+        On::VolumeBackup => match reason {
+            Reason::ClaimNotFound | Reason::ClaimPending => return ("WaitingForClaim", "True", ""),
+            _ if ends_a_run(reason) => return ("Idle", "True, and LastRunSucceeded False", ""),
+            _ => "Blocked",
+        },
+        On::VolumeRestore if reason.class() == Class::Terminal => "Failed",
+        On::VolumeRestore => "as it was: it waits",
+    };
+    (phase, "False", stalled)
+}
+
+#[test]
+fn the_page_of_messages() {
+    let mut page = "# What each message means
+
+<!-- Made from src/core/problem.rs: UPDATE=1 cargo test --test docs -->
+
+The condition `Ready` of every object says in its message what is wrong, which object is meant and what to do. Its \
+                    reason is one of these words. Almost everything clears by itself when its cause is gone; \
+                    `Stalled` is True where the object itself has to be changed (or, for a VolumeRestore, created \
+                    anew).
+"
+    .to_owned();
+    for on_kind in On::ALL {
+        writeln!(page, "\n## {}\n", on_kind.title()).unwrap();
+        writeln!(page, "| phase | Ready | Stalled | reason | what it means | what to do |").unwrap();
+        writeln!(page, "|---|---|---|---|---|---|").unwrap();
+        for reason in Reason::ALL.iter().copied().filter(|reason| on(*reason).contains(&on_kind)) {
+            let (phase, ready, stalled) = state(on_kind, reason);
+            let (meaning, remedy) = (reason.meaning(), reason.remedy());
+            writeln!(page, "| {phase} | {ready} | {stalled} | `{reason}` | {meaning} | {remedy} |").unwrap();
+        }
+    }
+    generated("docs/messages.md", &page, "docs");
+    for reason in Reason::ALL {
+        assert!(page.contains(&format!("`{reason}`")), "{reason} is on no object");
+    }
+}
