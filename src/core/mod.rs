@@ -12,6 +12,7 @@ pub mod index;
 pub mod interest;
 pub mod item;
 pub mod job;
+pub mod maintenance;
 pub mod mover_state;
 pub mod names;
 pub mod near;
