@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DeleteParams, PostParams, Preconditions},
+    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -68,17 +68,26 @@ pub async fn create<K: Object>(api: &Api<K>, object: &K, owner_uid: &str) -> Res
 /// Deletes exactly this object and, in the background, what it owns. Gone already is fine, and so is another object
 /// that took its name meanwhile: it stays.
 pub async fn delete<K: Object>(api: &Api<K>, object: &K) -> Result<(), Problem> {
-    if object.meta().deletion_timestamp.is_some() {
+    delete_by_metadata(api, object.meta()).await
+}
+
+/// The same, for an object of which only the metadata is known.
+pub async fn delete_by_metadata<K>(api: &Api<K>, metadata: &ObjectMeta) -> Result<(), Problem>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    if metadata.deletion_timestamp.is_some() {
         return Ok(());
     }
+    let name = metadata.name.as_deref().unwrap_or_default();
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
+        preconditions: Some(Preconditions { uid: metadata.uid.clone(), resource_version: None }),
         ..DeleteParams::background()
     };
-    match api.delete(&object.name_any(), &params).await {
+    match api.delete(name, &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-        Err(error) => Err(problem::<K>("delete", &object.name_any(), &error)),
+        Err(error) => Err(problem::<K>("delete", name, &error)),
     }
 }
 
@@ -88,4 +97,16 @@ pub async fn write_status<K: Object>(api: &Api<K>, object: &K) -> Result<K, Prob
     api.replace_status(&name, &PostParams::default(), object)
         .await
         .map_err(|error| problem::<K>("write the status of", &name, &error))
+}
+
+/// Writes an object's status, provided that the object is as it was read; none where it has changed meanwhile, so
+/// that the caller looks again.
+pub async fn try_write_status<K: Object>(api: &Api<K>, object: &K) -> Result<Option<K>, Problem> {
+    let name = object.name_any();
+    match api.replace_status(&name, &PostParams::default(), object).await {
+        Ok(written) => Ok(Some(written)),
+        Err(error) if is_conflict(&error) => Ok(None),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(problem::<K>("write the status of", &name, &error)),
+    }
 }

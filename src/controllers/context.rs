@@ -46,6 +46,8 @@ pub struct Context {
     pub connect: Arc<Hub>,
     /// Who may move data now.
     pub queue: Queue,
+    /// Has what vanished objects left behind looked for.
+    pub sweep: tokio::sync::Notify,
     /// What Prometheus scrapes.
     pub metrics: Arc<Metrics>,
     /// Writes Events.

@@ -167,7 +167,6 @@ async fn from_secret(ctx: &Context, namespace: &str, name: &str) -> Result<Fetch
 
 /// The one place where the credentials of movers come straight from 1Password.
 async fn from_item(ctx: &Context, namespace: Option<&str>, item: &OnePasswordItem) -> Result<Fetched, Problem> {
-    let _ = (ctx, namespace);
-    let message = format!("credentials.onepassword ({}) is not there yet: use secretRef", item.item);
-    std::future::ready(Err(Problem::new(Reason::NotSupported, message))).await
+    let (fields, version) = ctx.connect.fields(ctx, &item.store_ref, namespace, &item.item).await?;
+    Ok(Fetched { fields, source: format!("1Password item {}", item.item), version })
 }

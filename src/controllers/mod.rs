@@ -3,13 +3,19 @@
 use std::sync::Arc;
 
 use futures::{Future, future::Shared};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{PersistentVolumeClaim, Secret},
+};
 use kube::Api;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{
     api::{
+        backup::VolumeBackup,
         external_secret::ExternalSecret,
+        foreign::{VolumeSnapshot, VolumeSnapshotContent},
+        repository::{ClusterResticRepository, ResticRepository},
         store::{ClusterSecretStore, SecretStore},
     },
     controllers::{
@@ -19,19 +25,25 @@ use crate::{
     },
 };
 
+pub mod backup;
+mod children;
 pub mod connect;
 pub mod context;
-pub mod external_secret;
 pub mod destination;
+mod errand;
+pub mod external_secret;
 pub mod http;
 pub mod jobs;
 pub mod lease;
+mod maintenance;
 pub mod metrics;
 pub mod queue;
+pub mod repository;
 pub mod run;
 pub mod runner;
 mod secret_writer;
 pub mod store;
+mod sweep;
 
 /// Runs the loop of every kind until `shutdown`.
 async fn kinds(
@@ -45,12 +57,22 @@ async fn kinds(
             serve::<SecretStore>(ctx.clone(), feeds.secret_stores, shutdown.clone()),
             serve::<ClusterSecretStore>(ctx.clone(), feeds.cluster_secret_stores, shutdown.clone()),
             serve::<ExternalSecret>(ctx.clone(), feeds.external_secrets, shutdown.clone()),
+            serve::<ResticRepository>(ctx.clone(), feeds.repositories, shutdown.clone()),
+            serve::<ClusterResticRepository>(ctx.clone(), feeds.cluster_repositories, shutdown.clone()),
+            serve::<VolumeBackup>(ctx.clone(), feeds.backups, shutdown.clone()),
         )
     };
     let watches = async {
         tokio::join!(
             children::<Secret, ExternalSecret>(ctx.clone(), Api::all(ctx.client.clone())),
             connect::forward(ctx.clone(), wakes),
+            children::<Job, VolumeBackup>(ctx.clone(), ctx.own()),
+            children::<PersistentVolumeClaim, VolumeBackup>(ctx.clone(), ctx.own()),
+            children::<VolumeSnapshot, VolumeBackup>(ctx.clone(), Api::all(ctx.client.clone())),
+            children::<VolumeSnapshotContent, VolumeBackup>(ctx.clone(), ctx.global()),
+            children::<Job, ResticRepository>(ctx.clone(), ctx.own()),
+            children::<Job, ClusterResticRepository>(ctx.clone(), ctx.own()),
+            sweep::run(ctx.clone()),
         )
     };
     tokio::select! {

@@ -89,6 +89,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         stores,
         connect,
         queue: Queue::new(settings.movers),
+        sweep: tokio::sync::Notify::new(),
         metrics,
         busy: Busy::default(),
     });

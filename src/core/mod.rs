@@ -29,6 +29,7 @@ pub mod select;
 pub mod sensitive;
 pub mod snapshots;
 pub mod store;
+pub mod sweep;
 pub mod task;
 pub mod template;
 pub mod time;

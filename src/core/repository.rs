@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::{
     api::{
         annotations,
-        backup::RepositoryKey,
+        backup::{RepositoryKey, VolumeBackup},
         common::{RepositoryKind, Time},
         repository::{
             Base, ClusterResticRepository, Credentials, RepositoryPhase, RepositorySpec, RepositoryStatus,
@@ -21,7 +21,7 @@ use crate::{
         errand::{self, Next},
         mover_state::MoverState,
         names::{self, Owner},
-        problem::{Problem, Reason},
+        problem::{Class, Problem, Reason},
         task::{FailureKind, Outcome, Task},
     },
 };
@@ -33,6 +33,8 @@ const EAGER_PERIOD: i64 = 20;
 const EAGER_FOR: i64 = 300;
 /// The longest time without a look.
 const BACKSTOP: Duration = Duration::from_mins(10);
+/// How often an object that is not ready is looked at: its Secret may have changed.
+const PAUSE: Duration = Duration::from_secs(30);
 /// How often a mover is looked at, should no watch tell.
 const SOON: Duration = Duration::from_secs(5);
 /// The longest time that a question or a creation may take, in seconds.
@@ -192,10 +194,27 @@ pub fn usable(
     Ok((subject.spec.clone(), status.base.as_ref().map(|base| base.id.clone())))
 }
 
+/// When a `VolumeBackup` last failed for a reason that lies in the repository.
+pub fn doubt(backup: &VolumeBackup, key: &RepositoryKey) -> Option<Time> {
+    const REASONS: [Reason; 4] =
+        [Reason::RepositoryUnreachable, Reason::WrongPassword, Reason::BaseMissing, Reason::RepositoryChanged];
+    let newest = backup.status.as_ref()?.runs.iter().find(|run| run.repository == *key)?;
+    let reason = newest.reason.as_deref()?;
+    REASONS.iter().any(|of| of.as_str() == reason).then_some(newest.time)
+}
+
 /// What to do next with a repository object.
 pub fn next_step(subject: &Subject, cluster: &str, seen: &Observed, now: Time) -> Step {
     if subject.metadata.deletion_timestamp.is_some() {
         return Step::Wait(BACKSTOP);
+    }
+    if let Err(problem) = &seen.credentials
+        && problem.class() == Class::Transient
+        && subject.status.phase == Some(RepositoryPhase::Ready)
+        && subject.metadata.generation == Some(subject.status.observed_generation)
+    {
+        // Who keeps the credentials does not answer just now, which says nothing about the repository.
+        return Step::Wait(PAUSE);
     }
     let version = match standing(subject, cluster, seen) {
         Ok(version) => version,
@@ -256,7 +275,11 @@ fn halted(subject: &Subject, seen: &Observed, phase: Option<RepositoryPhase>, su
     let mut status = handled(subject, seen);
     status.phase = phase.or(Some(RepositoryPhase::Unreachable));
     conditions::summarize(&mut status.conditions, summary, subject.metadata.generation, now);
-    let wait = if phase == Some(RepositoryPhase::Suspended) { BACKSTOP } else { Duration::from_secs(30) };
+    let wait = match summary {
+        Summary::NotReady(problem) if problem.class() == Class::Transient => SOON,
+        Summary::NotReady(_) => PAUSE,
+        Summary::Ready(..) | Summary::Progressing(..) => BACKSTOP,
+    };
     write_or_wait(subject, status, wait)
 }
 
@@ -329,7 +352,8 @@ fn next_question(subject: &Subject) -> Option<Time> {
 fn settled(subject: &Subject, seen: &Observed, now: Time) -> Step {
     let status = handled(subject, seen);
     let wait = next_question(subject).and_then(|at| (at - now).to_std().ok()).unwrap_or(BACKSTOP);
-    write_or_wait(subject, status, wait.clamp(Duration::from_secs(1), BACKSTOP))
+    let longest = if status.phase == Some(RepositoryPhase::Ready) { BACKSTOP } else { PAUSE };
+    write_or_wait(subject, status, wait.clamp(Duration::from_secs(1), longest))
 }
 
 fn write_or_wait(subject: &Subject, status: RepositoryStatus, wait: Duration) -> Step {

@@ -94,15 +94,15 @@ pub async fn fetch(
 }
 
 impl Hub {
-    /// The fields of an item by their labels, for credentials that are taken straight from 1Password. `namespace` is
-    /// that of the object that needs them; none for a cluster-wide one.
+    /// The fields of an item by their labels, for credentials that are taken straight from 1Password, and a text that
+    /// changes with the item. `namespace` is that of the object that needs them; none for a cluster-wide one.
     pub async fn fields(
         &self,
         ctx: &Context,
         store: &StoreRef,
         namespace: Option<&str>,
         item: &str,
-    ) -> Result<SensitiveMap, Problem> {
+    ) -> Result<(SensitiveMap, String), Problem> {
         let soon = |what: &str| {
             let message = format!("item {item:?}: {what}; it is tried again");
             Problem::new(Reason::ConnectNotReady, message)
@@ -119,6 +119,6 @@ impl Hub {
             FieldSource::Value(value) => Some((name, value)),
             FieldSource::File(_) => None,
         });
-        Ok(values.collect())
+        Ok((values.collect(), format!("{} {}", item.id, item.version)))
     }
 }

@@ -248,10 +248,10 @@ fn two_repositories_share_a_snapshot_and_one_retries_alone() {
             ..BackedUp::default()
         }]),
     };
-    let mut states =
+    let mut ends =
         [MoverState::Finished(good), MoverState::Lost(Problem::new(Reason::Interrupted, "evicted"))].into_iter();
     for (_, state) in cluster.jobs.values_mut() {
-        *state = states.next().unwrap();
+        *state = ends.next().unwrap();
     }
     let _ = cluster.control();
     let _ = cluster.control();

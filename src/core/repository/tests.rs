@@ -208,12 +208,23 @@ fn what_is_wrong_is_named_and_clears_by_itself() {
 fn questions_get_rare() {
     let mut place = Place::new(json!({}));
     place.trouble = Some(FailureKind::Unreachable);
-    for _ in 0..100 {
+    while place.jobs < 100 {
         let wait = place.settle();
+        assert!(wait <= PAUSE, "a corrected Secret is seen soon");
         place.now += chrono::Duration::from_std(wait).unwrap();
     }
-    let hours = (place.now - time("2026-09-24T12:00:00Z")).num_hours();
-    assert_eq!((place.jobs, hours), (100, 7));
+    assert_eq!((place.now - time("2026-09-24T12:00:00Z")).num_hours(), 7);
+}
+
+#[test]
+fn a_store_that_does_not_answer_says_nothing_about_the_repository() {
+    let mut place = Place::new(json!({}));
+    place.base = Some("aaaaaaaaaaaa");
+    place.settle();
+    place.seen.credentials = Err(Problem::new(Reason::ConnectUnreachable, "Connect is down"));
+    let writes = place.writes;
+    assert_eq!(place.settle(), PAUSE);
+    assert_eq!((place.writes, place.ready().0), (writes, Some(RepositoryPhase::Ready)));
 }
 
 #[test]

@@ -1,0 +1,248 @@
+//! VolumeBackup: observes what a plan needs to see, and does the one next step, again and again.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use kube::{
+    Api, ResourceExt,
+    runtime::{controller::Action, events::EventType},
+};
+
+use crate::{
+    api::{
+        backup::{BackupPhase, RepositoryKey, VolumeBackup, VolumeBackupStatus},
+        common::{Condition, RepositoryKind, Time},
+        repository::DEFAULT_BACKUPS,
+    },
+    clients::cluster,
+    controllers::{
+        children,
+        context::{Context, Handle, Stores},
+        destination,
+        runner::Reconcile,
+    },
+    core::{
+        backup::{self, Note, Observed, Place, Step, World},
+        conditions::{self, Summary},
+        destination::default_repository,
+        job,
+        problem::Problem,
+    },
+};
+
+mod observe;
+
+/// More steps than one look ever needs: a plan that goes in circles ends here, and is looked at again.
+const STEPS: usize = 60;
+
+impl Reconcile for VolumeBackup {
+    const KIND: &'static str = backup::KIND;
+
+    fn handle(stores: &Stores) -> &Handle<Self> {
+        &stores.backups
+    }
+
+    fn api(&self, ctx: &Context) -> Api<Self> {
+        ctx.api(&self.namespace().unwrap_or_default())
+    }
+
+    async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
+        stores_are_filled(&ctx).await;
+        let api = object.api(&ctx);
+        match cluster::get(&api, &object.name_any()).await? {
+            Some(backup) => {
+                let look = Look { ctx: &ctx, api, backup, place: Place::Unasked, problems: HashMap::new() };
+                Box::pin(look.go()).await
+            }
+            None => Ok(Action::await_change()),
+        }
+    }
+
+    fn with_problem(&self, problem: &Problem, now: Time) -> Option<Self> {
+        let mut status = self.status.clone().unwrap_or_default();
+        let summary = Summary::NotReady(problem.clone());
+        conditions::summarize(&mut status.conditions, &summary, self.metadata.generation, now);
+        (self.status.as_ref() != Some(&status)).then(|| Self { status: Some(status), ..self.clone() })
+    }
+
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+    }
+
+    fn changed(&self, ctx: &Context) {
+        let Some(status) = &self.status else { return };
+        // A run that ended badly may say something about its repository; one that ended makes room for maintenance.
+        if status.phase == Some(BackupPhase::Cleaning) {
+            let keys = status
+                .runs
+                .iter()
+                .map(|run| &run.repository)
+                .chain(status.repositories.iter().map(|of| &of.repository));
+            for key in keys.collect::<std::collections::BTreeSet<_>>() {
+                wake_repository(ctx, key, self.namespace().as_deref());
+            }
+        }
+    }
+
+    fn deleted(&self, ctx: &Context) {
+        ctx.queue.release(&self.uid().unwrap_or_default());
+        wake_queued(ctx);
+        ctx.sweep.notify_one();
+    }
+}
+
+fn wake_repository(ctx: &Context, key: &RepositoryKey, namespace: Option<&str>) {
+    match key.kind {
+        RepositoryKind::ResticRepository => {
+            if let Some(object) = ctx.stores.repositories.by_name(namespace, &key.name) {
+                ctx.stores.repositories.wake(&object);
+            }
+        }
+        RepositoryKind::ClusterResticRepository => {
+            if let Some(object) = ctx.stores.cluster_repositories.by_name(None, &key.name) {
+                ctx.stores.cluster_repositories.wake(&object);
+            }
+        }
+    }
+}
+
+/// Has those looked at that wait for a place.
+fn wake_queued(ctx: &Context) {
+    let waits = |status: &VolumeBackupStatus| status.phase == Some(BackupPhase::Queued);
+    ctx.stores.backups.wake_where(|backup| backup.status.as_ref().is_some_and(waits));
+}
+
+/// Waits until what a plan looks up in the stores is there: after a start, nothing may seem to be missing.
+pub(crate) async fn stores_are_filled(ctx: &Context) {
+    // They end only with the controller.
+    let _ = ctx.stores.backups.store.wait_until_ready().await;
+    let _ = ctx.stores.repositories.store.wait_until_ready().await;
+    let _ = ctx.stores.cluster_repositories.store.wait_until_ready().await;
+}
+
+/// The repository object that is used where none is named.
+pub(crate) fn default_key(ctx: &Context) -> Option<RepositoryKey> {
+    let all = ctx.stores.cluster_repositories.store.state();
+    let default = default_repository(all.iter().map(|object| &**object))?;
+    Some(RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name: default.name_any() })
+}
+
+/// One look at an object: as many steps as can be done at once.
+struct Look<'a> {
+    ctx: &'a Context,
+    api: Api<VolumeBackup>,
+    backup: VolumeBackup,
+    place: Place,
+    /// Why credentials cannot be had, by the index of the run's repository.
+    problems: HashMap<usize, Problem>,
+}
+
+impl Look<'_> {
+    async fn go(mut self) -> Result<Action, Problem> {
+        let world = World {
+            cluster: self.ctx.cluster.clone(),
+            namespace: self.ctx.namespace.clone(),
+            image: self.ctx.image.clone(),
+        };
+        if let Some(run) = self.status().run.as_ref() {
+            self.ctx.queue.resume(&self.uid(), run.repositories.first());
+        }
+        for _ in 0..STEPS {
+            let mut seen = observe::observe(self.ctx, &self.backup, &world, self.ctx.now()).await?;
+            seen.place.clone_from(&self.place);
+            for (index, problem) in &self.problems {
+                if let Some(mover) = seen.movers.get_mut(*index) {
+                    mover.problem = Some(problem.clone());
+                }
+            }
+            match backup::next_step(&self.backup, &world, &seen, self.ctx.now()) {
+                Step::Write(status, note) => {
+                    if !self.write(*status, note).await? {
+                        return Ok(Action::requeue(Duration::from_secs(1)));
+                    }
+                }
+                Step::Ask => self.place = self.ask(&seen),
+                Step::Create(child) => children::create(self.ctx, child, &self.uid()).await?,
+                Step::Credentials(index) => self.credentials(index).await?,
+                Step::Release(volume) => observe::let_go(self.ctx, &volume).await?,
+                Step::Delete(child) => children::delete(self.ctx, child).await?,
+                Step::Wait(wait) => {
+                    if self.status().run.is_none() {
+                        self.ctx.queue.release(&self.uid());
+                    }
+                    return Ok(Action::requeue(wait));
+                }
+            }
+        }
+        Ok(Action::requeue(Duration::from_secs(1)))
+    }
+
+    fn status(&self) -> VolumeBackupStatus {
+        self.backup.status.clone().unwrap_or_default()
+    }
+
+    fn uid(&self) -> String {
+        self.backup.uid().unwrap_or_default()
+    }
+
+    /// Writes the status. False where the object has changed meanwhile.
+    async fn write(&mut self, status: VolumeBackupStatus, note: Option<Note>) -> Result<bool, Problem> {
+        let (ran, runs) = (self.status().run, status.run.clone());
+        let wanted = VolumeBackup { status: Some(status), ..self.backup.clone() };
+        let Some(written) = cluster::try_write_status(&self.api, &wanted).await? else { return Ok(false) };
+        self.backup = written;
+        self.problems.clear();
+        if let Some(note) = note {
+            let type_ = if note.warning { EventType::Warning } else { EventType::Normal };
+            self.ctx.event(&self.backup, type_, &note.reason, note.message).await;
+        }
+        let (name, namespace) = (self.backup.name_any(), self.backup.namespace().unwrap_or_default());
+        match (ran, runs) {
+            (None, Some(run)) => tracing::info!(namespace, name, run = run.id, "a backup starts"),
+            (Some(run), None) => {
+                tracing::info!(namespace, name, run = run.id, "a backup has ended");
+                self.ctx.queue.release(&self.uid());
+                self.place = Place::Unasked;
+                wake_queued(self.ctx);
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// Asks for a place among the movers. What runs already counts first, also right after a start.
+    fn ask(&self, seen: &Observed) -> Place {
+        for other in self.ctx.stores.backups.store.state() {
+            if let (Some(uid), Some(run)) = (other.uid(), other.status.as_ref().and_then(|status| status.run.as_ref()))
+                && uid != self.uid()
+            {
+                self.ctx.queue.resume(&uid, run.repositories.first());
+            }
+        }
+        let usable = seen.repositories.iter().find_map(|seen| Some((&seen.key, &seen.state.as_ref().ok()?.0)));
+        let Some((key, spec)) = usable else { return Place::Full("no repository can be used".to_owned()) };
+        let limit = spec.limits.as_ref().and_then(|limits| limits.backups).unwrap_or(DEFAULT_BACKUPS);
+        match self.ctx.queue.acquire_backup(&self.uid(), key, usize::try_from(limit).unwrap_or(usize::MAX)) {
+            Ok(()) => Place::Granted,
+            Err(full) => Place::Full(full.to_string()),
+        }
+    }
+
+    /// Creates the Secret with the credentials for the run's repository of this index.
+    async fn credentials(&mut self, index: usize) -> Result<(), Problem> {
+        let Some(run) = self.status().run else { return Ok(()) };
+        let Some(key) = run.repositories.get(index) else { return Ok(()) };
+        let (namespace, name) = (self.backup.namespace().unwrap_or_default(), self.backup.name_any());
+        match destination::open(self.ctx, key, &namespace, &name, &run.claims).await {
+            Ok(opened) => {
+                let owner = backup::owner(&self.backup);
+                let name = backup::credentials_name(&run.id, index);
+                let secret = job::credentials_secret(&name, &self.ctx.namespace, &owner, &run.id, &opened.variables);
+                children::create(self.ctx, backup::Child::Credentials(Box::new(secret)), &owner.uid).await
+            }
+            Err(problem) => {
+                self.problems.insert(index, problem);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What a `VolumeBackup`'s plan needs to see, and no more of it than the phase asks for.
+
+use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+};
+
+use crate::{
+    api::{
+        backup::{BackupPhase, Run, VolumeBackup},
+        common::Time,
+        foreign::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent},
+    },
+    clients::cluster,
+    controllers::{backup::default_key, children, context::Context, destination, jobs},
+    core::{
+        backup::{
+            Observed, SeenClaim, SeenMover, SeenRepository, SeenStaging, World, claim_names, credentials_name,
+            job_name, owner, repository_keys, staging,
+        },
+        problem::Problem,
+    },
+};
+
+/// A staging claim that is not bound after so many seconds is asked about.
+const PATIENCE: i64 = 20;
+
+/// What a plan needs to see now.
+pub(super) async fn observe(
+    ctx: &Context,
+    backup: &VolumeBackup,
+    world: &World,
+    now: Time,
+) -> Result<Observed, Problem> {
+    let mut seen = Observed::default();
+    let status = backup.status.clone().unwrap_or_default();
+    let phase = status.phase;
+    if let Some(run) = &status.run {
+        children_of(ctx, backup, run, world, phase, now, &mut seen).await?;
+    }
+    let cleaning = phase == Some(BackupPhase::Cleaning);
+    let waits_for_movers = phase == Some(BackupPhase::BackingUp);
+    match &status.run {
+        // What is being deleted is all that counts until it is gone; then the object is idle again.
+        Some(_) if waits_for_movers || (cleaning && has_children(&seen)) => {}
+        Some(run) if !cleaning => {
+            seen.claims = claims(ctx, backup, &run.claims).await?;
+            seen.classes = classes(ctx).await?;
+            seen.repositories = repositories(ctx, backup, &run.repositories).await;
+        }
+        _ => declared(ctx, backup, &mut seen).await?,
+    }
+    Ok(seen)
+}
+
+/// What is declared.
+async fn declared(ctx: &Context, backup: &VolumeBackup, seen: &mut Observed) -> Result<(), Problem> {
+    match repository_keys(&backup.spec, default_key(ctx)) {
+        Ok(keys) => seen.repositories = repositories(ctx, backup, &keys).await,
+        Err(problem) => seen.no_repository = Some(problem),
+    }
+    if !backup.spec.suspend {
+        seen.claims = claims(ctx, backup, &claim_names(backup)).await?;
+        seen.classes = classes(ctx).await?;
+    }
+    Ok(())
+}
+
+async fn repositories(
+    ctx: &Context,
+    backup: &VolumeBackup,
+    keys: &[crate::api::backup::RepositoryKey],
+) -> Vec<SeenRepository> {
+    let namespace = backup.namespace().unwrap_or_default();
+    let mut seen = vec![];
+    for key in keys {
+        seen.push(SeenRepository { key: key.clone(), state: destination::usable(ctx, key, &namespace).await });
+    }
+    seen
+}
+
+async fn claims(ctx: &Context, backup: &VolumeBackup, names: &[String]) -> Result<Vec<SeenClaim>, Problem> {
+    let api: Api<PersistentVolumeClaim> = ctx.api(&backup.namespace().unwrap_or_default());
+    let mut seen = vec![];
+    for name in names {
+        let claim = cluster::get(&api, name).await?;
+        let is_bound = |claim: &&PersistentVolumeClaim| {
+            claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"))
+        };
+        let volume = match claim.as_ref().filter(is_bound).and_then(volume_name) {
+            Some(volume) => cluster::get(&ctx.global::<PersistentVolume>(), volume).await?,
+            None => None,
+        };
+        seen.push(SeenClaim { name: name.clone(), claim, volume });
+    }
+    Ok(seen)
+}
+
+fn volume_name(claim: &PersistentVolumeClaim) -> Option<&str> {
+    claim.spec.as_ref()?.volume_name.as_deref()
+}
+
+/// The snapshot classes; none where the cluster has no snapshots at all.
+async fn classes(ctx: &Context) -> Result<Vec<VolumeSnapshotClass>, Problem> {
+    let kind = GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", "VolumeSnapshotClass");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "volumesnapshotclasses");
+    let api: Api<DynamicObject> = Api::all_with(ctx.client.clone(), &resource);
+    match api.list(&ListParams::default()).await {
+        Ok(list) => Ok(list.items.into_iter().filter_map(|object| class(&object)).collect()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(vec![]),
+        Err(error) => Err(cluster::problem::<VolumeSnapshot>("list the classes of", "all drivers", &error)),
+    }
+}
+
+fn class(object: &DynamicObject) -> Option<VolumeSnapshotClass> {
+    let mut class: VolumeSnapshotClass = serde_json::from_value(object.data.clone()).ok()?;
+    class.name = object.name_any();
+    class.annotations.clone_from(object.annotations());
+    Some(class)
+}
+
+/// What the run has made.
+async fn children_of(
+    ctx: &Context,
+    backup: &VolumeBackup,
+    run: &Run,
+    world: &World,
+    phase: Option<BackupPhase>,
+    now: Time,
+    seen: &mut Observed,
+) -> Result<(), Problem> {
+    let owner = owner(backup);
+    let app: Api<VolumeSnapshot> = ctx.api(&backup.namespace().unwrap_or_default());
+    let (own, contents) = (ctx.own::<VolumeSnapshot>(), ctx.global::<VolumeSnapshotContent>());
+    for index in 0..run.claims.len() {
+        let names = staging(&owner, &run.id, world, index);
+        let mut staged = SeenStaging {
+            claim: cluster::get(&ctx.own::<PersistentVolumeClaim>(), &names.claim_name()).await?,
+            ..SeenStaging::default()
+        };
+        if phase != Some(BackupPhase::BackingUp) {
+            staged.snapshot = cluster::get(&app, &names.snapshot_name()).await?;
+            staged.content = cluster::get(&contents, &names.content_name()).await?;
+            staged.twin = cluster::get(&own, &names.twin_name()).await?;
+        }
+        if phase == Some(BackupPhase::Snapshotting)
+            && let Some(bound) = staged
+                .snapshot
+                .as_ref()
+                .and_then(|snapshot| snapshot.status.as_ref()?.bound_volume_snapshot_content_name.as_deref())
+        {
+            staged.snapshot_content = cluster::get(&contents, bound).await?;
+        }
+        let late = (now - run.attempt_started_at).num_seconds() > PATIENCE;
+        if let Some(claim) = staged.claim.as_ref().filter(|claim| late && volume_name(claim).is_none()) {
+            staged.warning = warning(ctx, claim).await?;
+        }
+        seen.staging.push(staged);
+    }
+    for index in 0..run.repositories.len() {
+        let (job, state) = jobs::observe(ctx, &job_name(&run.id, index)).await?;
+        let credentials = match phase {
+            Some(BackupPhase::BackingUp) => None,
+            _ => children::secret(ctx, &credentials_name(&run.id, index)).await?,
+        };
+        seen.movers.push(SeenMover { credentials, job, state, problem: None });
+    }
+    if phase == Some(BackupPhase::Cleaning) {
+        seen.volumes = volumes(ctx, run, seen).await?;
+    }
+    Ok(())
+}
+
+/// The staged volumes that are still there.
+async fn volumes(ctx: &Context, run: &Run, seen: &Observed) -> Result<Vec<PersistentVolume>, Problem> {
+    let of_claims = seen.staging.iter().filter_map(|seen| volume_name(seen.claim.as_ref()?).map(str::to_owned));
+    let names: std::collections::BTreeSet<String> = run.volumes.iter().cloned().chain(of_claims).collect();
+    let mut volumes = vec![];
+    for name in names {
+        volumes.extend(cluster::get(&ctx.global::<PersistentVolume>(), &name).await?);
+    }
+    Ok(volumes)
+}
+
+/// The last thing that the cluster said is wrong with a claim.
+async fn warning(ctx: &Context, claim: &PersistentVolumeClaim) -> Result<Option<String>, Problem> {
+    let uid = claim.uid().unwrap_or_default();
+    let params = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
+    let events = ctx.own::<Event>().list(&params).await;
+    let events = events.map_err(|error| cluster::problem::<Event>("list", &claim.name_any(), &error))?;
+    let time = |event: &Event| event.last_timestamp.as_ref().map(|time| time.0);
+    Ok(events.items.into_iter().max_by_key(time).and_then(|event| event.message))
+}
+
+/// Lets a staged volume go with its claim, although its class keeps volumes.
+pub(super) async fn let_go(ctx: &Context, volume: &str) -> Result<(), Problem> {
+    let patch = Patch::Merge(serde_json::json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}));
+    let patched = ctx.global::<PersistentVolume>().patch(volume, &PatchParams::default(), &patch).await;
+    patched.map(drop).map_err(|error| cluster::problem::<PersistentVolume>("change", volume, &error))
+}
+
+fn has_children(seen: &Observed) -> bool {
+    let staged = |seen: &SeenStaging| {
+        seen.snapshot.is_some() || seen.content.is_some() || seen.twin.is_some() || seen.claim.is_some()
+    };
+    !seen.volumes.is_empty()
+        || seen.staging.iter().any(staged)
+        || seen.movers.iter().any(|mover| mover.job.is_some() || mover.credentials.is_some())
+}

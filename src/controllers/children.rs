@@ -1,0 +1,46 @@
+//! The children of a run, whatever their kind: created under their owner's name, deleted by their uid.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Resource, ResourceExt, core::NamespaceResourceScope};
+
+use crate::{
+    clients::cluster::{self, Object},
+    controllers::context::Context,
+    core::{backup::Child, problem::Problem},
+};
+
+/// Creates a child; one that exists already and is this owner's is as good.
+pub(crate) async fn create(ctx: &Context, child: Child, owner_uid: &str) -> Result<(), Problem> {
+    match child {
+        Child::Snapshot(object) => cluster::create(&api_of(ctx, &*object), &*object, owner_uid).await.map(drop),
+        Child::Content(object) => cluster::create(&ctx.global(), &*object, owner_uid).await.map(drop),
+        Child::Claim(object) => cluster::create(&api_of(ctx, &*object), &*object, owner_uid).await.map(drop),
+        Child::Credentials(object) => cluster::create(&api_of(ctx, &*object), &*object, owner_uid).await.map(drop),
+        Child::Job(object) => cluster::create(&api_of(ctx, &*object), &*object, owner_uid).await.map(drop),
+    }
+}
+
+/// Deletes exactly this child.
+pub(crate) async fn delete(ctx: &Context, child: Child) -> Result<(), Problem> {
+    match child {
+        Child::Snapshot(object) => cluster::delete(&api_of(ctx, &*object), &*object).await,
+        Child::Content(object) => cluster::delete(&ctx.global(), &*object).await,
+        Child::Claim(object) => cluster::delete(&api_of(ctx, &*object), &*object).await,
+        Child::Credentials(object) => cluster::delete(&api_of(ctx, &*object), &*object).await,
+        Child::Job(object) => cluster::delete(&api_of(ctx, &*object), &*object).await,
+    }
+}
+
+/// A Secret of the operator's namespace without its values, which nobody needs to see that only deletes it.
+pub(crate) async fn secret(ctx: &Context, name: &str) -> Result<Option<Secret>, Problem> {
+    let found = ctx.own::<Secret>().get_metadata_opt(name).await;
+    let found = found.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
+    Ok(found.map(|found| Secret { metadata: found.metadata, ..Secret::default() }))
+}
+
+fn api_of<K>(ctx: &Context, object: &K) -> Api<K>
+where
+    K: Object + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    ctx.api(&object.namespace().unwrap_or_else(|| ctx.namespace.clone()))
+}

@@ -1,0 +1,71 @@
+//! Carries out what [`crate::core::maintenance`] decides.
+
+use std::time::Duration;
+
+use crate::{
+    api::repository::RepositoryStatus,
+    controllers::{
+        context::Context,
+        destination,
+        errand::{self, Errand},
+        repository::users,
+    },
+    core::{
+        maintenance::{self, DEADLINE, Step},
+        problem::{Problem, Reason},
+        repository::Subject,
+        task::Task,
+    },
+};
+
+/// What was done.
+pub(crate) enum Did {
+    /// This status is to be written.
+    Status(Box<RepositoryStatus>),
+    /// A step: look again.
+    Step,
+    /// Nothing: look again after so long.
+    Wait(Duration),
+}
+
+/// The next step for a repository object that is otherwise as it should be.
+pub(crate) async fn step(ctx: &Context, subject: &Subject) -> Result<Did, Problem> {
+    let key = subject.key();
+    let users = users(ctx, subject);
+    let places = maintenance::places(&key, subject.spec.retention.as_ref(), users.iter().map(|backup| &**backup));
+    let name = maintenance::errand_name(subject, &ctx.cluster);
+    let seen = errand::observe(ctx, &name).await?;
+    match maintenance::next_step(subject, &ctx.cluster, &places, &seen, ctx.now()) {
+        Step::Write(status) => Ok(Did::Status(status)),
+        Step::Wait(wait) => Ok(Did::Wait(wait)),
+        Step::Errand(next, index, run) => {
+            let place = index.and_then(|index| places.get(index));
+            let errand = Errand {
+                name: &name,
+                owner: subject.owner(),
+                run: &run,
+                task: place.map_or(Task::Probe, maintenance::task),
+                volume: subject.spec.volume.as_ref(),
+                mover: subject.spec.mover.clone().unwrap_or_default(),
+                deadline: DEADLINE,
+            };
+            let variables = async {
+                let nothing =
+                    || Problem::new(Reason::RepositoryNotFound, "no VolumeBackup uses the repository any more");
+                let place = place.ok_or_else(nothing)?;
+                let backup = (place.backup.0.as_str(), place.backup.1.as_str());
+                let opened = destination::open_for_maintenance(ctx, &key, backup, &place.claims).await?;
+                if opened.url != place.url {
+                    let message = format!(
+                        "{} is now at {}: its history is not kept in order until that is accepted",
+                        place.url, opened.url
+                    );
+                    return Err(Problem::new(Reason::RepositoryChanged, message));
+                }
+                Ok(opened.variables)
+            };
+            errand::step(ctx, next, errand, variables).await?;
+            Ok(Did::Step)
+        }
+    }
+}
