@@ -16,10 +16,12 @@ use kube::{
 use serde_json::{Value, json};
 use support::{component, documents, examples, is_ours, program, run, text};
 
+/// Set once our definitions are in the cluster.
+static DEFINED: OnceLock<()> = OnceLock::new();
+
 /// A connection to the cluster, with our definitions in it.
 async fn cluster() -> Client {
     assert!(std::env::var_os("KUBECONFIG").is_some(), "KUBECONFIG is not set: run this suite by `make test`");
-    static DEFINED: OnceLock<()> = OnceLock::new();
     DEFINED.get_or_init(|| {
         rustls::crypto::ring::default_provider().install_default().unwrap();
         let kubectl = program("KUBECTL", "kubectl");
