@@ -217,7 +217,9 @@ async fn sync(
     let written = write(object, ctx, &wanted).await?;
     if written.changed && object.status.as_ref().is_some_and(|status| status.binding.is_some()) {
         let seconds = newest.map(|at| (now - at).as_seconds_f64().max(0.0));
-        seconds.into_iter().for_each(|seconds| ctx.connect.metrics.latency.observe(seconds));
+        if let Some(seconds) = seconds {
+            ctx.connect.metrics.latency.observe(seconds);
+        }
     }
     synced(object, ctx, &found, request, Some(written)).await?;
     Ok(true)

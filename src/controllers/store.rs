@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The shortest interval at which a server is asked for changes.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How a certificate in PEM form begins.
+const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
 /// What both kinds of store are.
 trait AnyStore: Reconcile {
     fn declared(&self) -> &StoreSpec;
@@ -229,9 +232,11 @@ async fn provided_ca<K: AnyStore>(object: &K, reference: &CaProvider, ctx: &Cont
             map.and_then(|map| map.data?.remove(key)).map(String::into_bytes)
         }
     };
+    // Checked here, where it clears as soon as the object is corrected.
+    let found = found.filter(|bytes| bytes.windows(PEM.len()).any(|window| window == PEM));
     found.ok_or_else(|| {
         let kind = reference.type_;
-        let message = format!("{kind:?} {namespace}/{name} key {key} with the CA certificates does not exist: create it, or correct caProvider");
+        let message = format!("{kind:?} {namespace}/{name} key {key} with CA certificates in PEM form does not exist: create it, or correct caProvider");
         Problem::new(Reason::CredentialsMissing, message)
     })
 }

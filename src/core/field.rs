@@ -140,8 +140,8 @@ fn no_such(item: &Item, what: &str, name: &str) -> Problem {
     let list = if names.is_empty() { "none".to_owned() } else { format!("{names:?}") };
     let labels = item.fields.iter().map(|field| field.label.as_str()).chain(names.iter().map(String::as_str));
     let hint = did_you_mean(name, labels.collect::<std::collections::BTreeSet<_>>());
-    let named = if name.is_empty() { String::new() } else { format!(" named {name:?}") };
-    Problem::new(Reason::FieldNotFound, format!("item {title:?} has no {what}{named}.{hint} Its {what}s are: {list}"))
+    let called = if name.is_empty() { String::new() } else { format!(" named {name:?}") };
+    Problem::new(Reason::FieldNotFound, format!("item {title:?} has no {what}{called}.{hint} Its {what}s are: {list}"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! everything is listed regardless, and a change that the versions did not tell is a miss, after which each vault is
 //! listed at every look.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry::Vacant};
 
 use crate::core::{
     index::{Entry, Index, Listing, VaultIndex},
@@ -165,12 +165,11 @@ impl Gate {
             new.insert(item.id.clone(), entry);
         }
         for (id, known) in old {
-            if !new.contains_key(&id) {
-                if doubtful(&id, memory) {
-                    new.insert(id, known);
-                } else {
-                    changes.names.extend([id, known.title.to_string()]);
-                }
+            let Vacant(place) = new.entry(id) else { continue };
+            if doubtful(place.key(), memory) {
+                place.insert(known);
+            } else {
+                changes.names.extend([place.key().clone(), known.title.to_string()]);
             }
         }
         index.listing = Listing::Items(new);

@@ -114,8 +114,6 @@ impl Index {
             format!("The token can read these vaults: {}", quoted.join(", "))
         };
         if near(name, names.iter().copied()).is_empty() {
-            let todo =
-                "grant the vault to the Connect server and issue a new token: existing tokens cannot be extended";
             return Problem::new(
                 Reason::VaultNotInScope,
                 format!("{readable}. Vault {name:?} is not among them: {GRANT}."),

@@ -125,13 +125,17 @@ pub fn check_key(key: &str) -> Result<(), Problem> {
 mod tests {
     use super::*;
 
-    fn remote(more: serde_json::Value) -> RemoteRef {
+    fn remote(more: &serde_json::Value) -> RemoteRef {
         let mut value = serde_json::json!({"key": "item"});
         value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(value).unwrap()
     }
 
-    fn rewritten(names: &[&str], more: serde_json::Value, rewrites: serde_json::Value) -> Result<Vec<String>, Problem> {
+    fn rewritten(
+        names: &[&str],
+        more: &serde_json::Value,
+        rewrites: serde_json::Value,
+    ) -> Result<Vec<String>, Problem> {
         let values = names.iter().enumerate().map(|(i, name)| ((*name).to_owned(), Sensitive::from(format!("{i}"))));
         let rewrites: Vec<Rewrite> = serde_json::from_value(rewrites).unwrap();
         keys(values.collect(), &remote(more), &rewrites, "dataFrom[0]").map(|map| map.into_keys().collect())
@@ -146,27 +150,27 @@ mod tests {
             ("^x(.)", "${1}y", vec!["xabc"], vec!["aybc"]),
             ("(.*)", "$1_x", vec!["abc"], vec![]),
         ] {
-            assert_eq!(rewritten(&names, serde_json::json!({}), one(source, target)).unwrap(), expected, "{source}");
+            assert_eq!(rewritten(&names, &serde_json::json!({}), one(source, target)).unwrap(), expected, "{source}");
         }
         let both =
             serde_json::json!([{"regexp": {"source": "a", "target": "b"}}, {"regexp": {"source": "b", "target": "c"}}]);
-        assert_eq!(rewritten(&["a"], serde_json::json!({}), both).unwrap(), ["c"]);
-        let problem = rewritten(&["a1", "a2"], serde_json::json!({}), one("[0-9]", "")).unwrap_err();
+        assert_eq!(rewritten(&["a"], &serde_json::json!({}), both).unwrap(), ["c"]);
+        let problem = rewritten(&["a1", "a2"], &serde_json::json!({}), one("[0-9]", "")).unwrap_err();
         assert_eq!(problem.reason, Reason::InvalidData);
-        assert_eq!(rewritten(&["a"], serde_json::json!({}), one("(", "")).unwrap_err().reason, Reason::InvalidSpec);
+        assert_eq!(rewritten(&["a"], &serde_json::json!({}), one("(", "")).unwrap_err().reason, Reason::InvalidSpec);
         let transform = serde_json::json!([{"transform": {"template": "x"}}]);
-        assert_eq!(rewritten(&["a"], serde_json::json!({}), transform).unwrap_err().reason, Reason::NotSupported);
+        assert_eq!(rewritten(&["a"], &serde_json::json!({}), transform).unwrap_err().reason, Reason::NotSupported);
     }
 
     #[test]
     fn converts_keys_where_nothing_rewrites_them() {
         let none = serde_json::json!([]);
         assert_eq!(
-            rewritten(&["valid from", "größe", ""], serde_json::json!({}), none.clone()).unwrap(),
+            rewritten(&["valid from", "größe", ""], &serde_json::json!({}), none.clone()).unwrap(),
             ["größe", "valid_from"]
         );
         let unicode = serde_json::json!({"conversionStrategy": "Unicode"});
-        assert_eq!(rewritten(&["valid from"], unicode, none).unwrap(), ["valid_U0020_from"]);
+        assert_eq!(rewritten(&["valid from"], &unicode, none).unwrap(), ["valid_U0020_from"]);
     }
 
     #[test]
@@ -182,15 +186,15 @@ mod tests {
             ("Auto", "p@ss", Some("p@ss")),
         ] {
             let found =
-                decode(value.into(), &remote(serde_json::json!({"decodingStrategy": strategy})), "KEY", "data[0]");
+                decode(value.into(), &remote(&serde_json::json!({"decodingStrategy": strategy})), "KEY", "data[0]");
             assert_eq!(found.as_ref().ok().and_then(Sensitive::expose_str), expected, "{strategy} {value}");
             if let Err(problem) = found {
                 assert!(!problem.message.contains(value), "{}", problem.message);
             }
         }
         let nul = || Sensitive::from("a\0b");
-        assert!(decode(nul(), &remote(serde_json::json!({})), "KEY", "data[0]").is_ok());
-        assert!(decode(nul(), &remote(serde_json::json!({"nullBytePolicy": "Fail"})), "KEY", "data[0]").is_err());
+        assert!(decode(nul(), &remote(&serde_json::json!({})), "KEY", "data[0]").is_ok());
+        assert!(decode(nul(), &remote(&serde_json::json!({"nullBytePolicy": "Fail"})), "KEY", "data[0]").is_err());
     }
 
     #[test]

@@ -186,7 +186,7 @@ pub fn status(
 mod tests {
     use super::*;
 
-    fn spec(more: serde_json::Value) -> StoreSpec {
+    fn spec(more: &serde_json::Value) -> StoreSpec {
         let mut value = serde_json::json!({"provider": {"onepassword": {
             "connectHost": "http://connect", "vaults": {"B": 2, "A": 3, "C": 1},
             "auth": {"secretRef": {"connectTokenSecretRef": {"name": "token"}}}}}});
@@ -196,13 +196,13 @@ mod tests {
 
     #[test]
     fn vaults_are_ordered_by_number() {
-        assert_eq!(order(&spec(serde_json::json!({}))), ["C", "B", "A"]);
+        assert_eq!(order(&spec(&serde_json::json!({}))), ["C", "B", "A"]);
     }
 
     #[test]
     fn serves_its_own_class_only() {
         for (class, ours) in [(None, true), (Some(""), true), (Some("strongroom"), true), (Some("eso"), false)] {
-            assert_eq!(is_ours(&spec(serde_json::json!({"controller": class}))), ours, "{class:?}");
+            assert_eq!(is_ours(&spec(&serde_json::json!({"controller": class}))), ours, "{class:?}");
         }
     }
 
@@ -214,7 +214,7 @@ mod tests {
             {"namespaceRegexes": ["^team-"]},
             {"namespaceSelector": {"matchLabels": {"secrets": "yes"}}},
         ]);
-        let spec = spec(serde_json::json!({ "conditions": conditions }));
+        let spec = spec(&serde_json::json!({ "conditions": conditions }));
         assert!(needs_labels(&spec));
         let labelled = BTreeMap::from([("secrets".to_owned(), "yes".to_owned())]);
         for (namespace, labels, admitted) in [

@@ -30,13 +30,11 @@ use crate::{
 };
 
 /// How often everything is listed although nothing seems to have changed.
-const FULL_INTERVAL: Duration = Duration::from_secs(600);
+const FULL_INTERVAL: Duration = Duration::from_mins(10);
 /// How long a server that does not answer is left alone, at first and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
 /// The longest wait that a server may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
-/// A look that began so short a time ago counts as one of now.
-const RECENT: Duration = Duration::from_millis(500);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 /// Items and files that are fetched at once.
 const FETCHES: usize = 4;
 /// How often a request is tried where trying again may help.
@@ -63,8 +61,7 @@ pub(super) struct State {
     pub(super) health: Health,
     pub(super) slots: Slots,
     demand: Demand,
-    /// When the last look began, and whether it still goes on.
-    began: Option<Instant>,
+    /// Whether a look goes on.
     looking: bool,
     version: Option<String>,
     last_change_at: Option<Time>,
@@ -194,10 +191,8 @@ impl Endpoint {
     pub async fn refresh(&self, patience: Duration) -> bool {
         let target = {
             let mut state = self.lock();
-            if !state.looking && state.began.is_some_and(|at| at.elapsed() < RECENT) {
-                return true;
-            }
             state.next_full = None;
+            // A look that goes on may have read before now.
             state.looks + 1 + u64::from(state.looking)
         };
         self.kick.notify_one();
@@ -218,8 +213,8 @@ impl Endpoint {
     async fn look(&self) -> Duration {
         let (full, wanted, first) = {
             let mut state = self.lock();
-            (state.began, state.looking) = (Some(Instant::now()), true);
             let full = state.next_full.is_none_or(|at| at <= Instant::now());
+            state.looking = true;
             (full, state.demand.vaults.clone(), state.health != Health::Good)
         };
         let (changes, result) = self.changes(&wanted, full, first).await;
@@ -312,8 +307,13 @@ impl Endpoint {
         if state.health == Health::Good {
             metrics.last_poll.get_or_create(&labels).set(Utc::now().timestamp());
         }
-        let items: usize =
-            state.gate.index.vaults.values().map(|vault| vault.items().map_or(0, |items| items.len())).sum();
+        let items: usize = state
+            .gate
+            .index
+            .vaults
+            .values()
+            .map(|vault| vault.items().map_or(0, std::collections::BTreeMap::len))
+            .sum();
         metrics.items.get_or_create(&labels).set(i64::try_from(items).unwrap_or(i64::MAX));
         if let Some(version) = state.version.clone() {
             metrics.info.get_or_create(&InfoLabels { endpoint: self.host.clone(), version }).set(1);
@@ -344,7 +344,7 @@ impl Endpoint {
                 return Err(failure);
             }
             self.metrics.retries.inc();
-            tokio::time::sleep(failure.retry_after.unwrap_or(Duration::from_millis(150 << attempt))).await;
+            tokio::time::sleep(failure.retry_after.unwrap_or_else(|| Duration::from_millis(150 << attempt))).await;
             attempt += 1;
         }
     }

@@ -27,7 +27,7 @@ use crate::{
 /// How long a value is kept after it was last used.
 const KEEP: Duration = Duration::from_secs(10);
 /// How long a value is kept at most.
-const KEEP_AT_MOST: Duration = Duration::from_secs(60);
+const KEEP_AT_MOST: Duration = Duration::from_mins(1);
 /// A value that was fetched so short a time ago counts as one of now, and so does a failure.
 const RECENT: Duration = Duration::from_secs(2);
 /// How long an object waits for an item before it makes room for others; it is woken when the item is there.

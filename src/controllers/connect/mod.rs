@@ -22,7 +22,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    clients::connect::Connect,
+    clients::connect::{Connect, Failure},
     controllers::{connect::endpoint::Demand, context::Context},
     core::{
         gate::Changes,
@@ -116,7 +116,7 @@ impl Hub {
 
     /// Notes where a store's secrets come from, and starts to look there. An endpoint is never changed: another URL,
     /// token or CA is another endpoint.
-    pub fn register(&self, store: &StoreKey, wanted: Registration) -> Result<Source, crate::clients::connect::Failure> {
+    pub fn register(&self, store: &StoreKey, wanted: Registration) -> Result<Source, Failure> {
         let ca = wanted.ca.as_deref().map(|ca| String::from_utf8_lossy(ca).into_owned()).unwrap_or_default();
         let token = String::from_utf8_lossy(wanted.token.expose()).trim().to_owned();
         let key = names::hash(&[&wanted.host, &token, &ca], 64);
@@ -126,18 +126,15 @@ impl Hub {
         demand.stores.insert(store.clone());
         demand.vaults.extend(wanted.order.iter().cloned());
         demand.interval = demand.interval.min(wanted.interval);
-        let endpoint = match known {
-            Some(endpoint) => {
-                endpoint.serve(demand);
-                endpoint
-            }
-            None => {
-                let client = Connect::new(&wanted.host, &wanted.token, wanted.ca.as_deref())?;
-                let host = wanted.place.url.clone();
-                let endpoint = Endpoint::start(client, host, demand, self.wakes.clone(), self.metrics.clone());
-                state.endpoints.insert(key, endpoint.clone());
-                endpoint
-            }
+        let endpoint = if let Some(endpoint) = known {
+            endpoint.serve(demand);
+            endpoint
+        } else {
+            let client = Connect::new(&wanted.host, &wanted.token, wanted.ca.as_deref())?;
+            let host = wanted.place.url.clone();
+            let endpoint = Endpoint::start(client, host, demand, self.wakes.clone(), self.metrics.clone());
+            state.endpoints.insert(key, endpoint.clone());
+            endpoint
         };
         let source = Source { endpoint, order: wanted.order, interval: wanted.interval, place: wanted.place };
         let old = state.stores.insert(store.clone(), Ok(source.clone()));
@@ -246,17 +243,23 @@ impl Wakes {
 
     fn touched(&self, stores: &BTreeSet<StoreKey>, changes: &Changes) {
         let objects = self.interests().touched(stores, changes);
-        objects.into_iter().for_each(|object| self.object(object));
+        for object in objects {
+            self.object(object);
+        }
     }
 
     fn waiting(&self, stores: &BTreeSet<StoreKey>) {
         let objects = self.interests().of_stores(stores, |interest| interest.waiting);
-        objects.into_iter().for_each(|object| self.object(object));
+        for object in objects {
+            self.object(object);
+        }
     }
 
     fn all(&self, stores: &BTreeSet<StoreKey>) {
         let objects = self.interests().of_stores(stores, |_| true);
-        objects.into_iter().for_each(|object| self.object(object));
+        for object in objects {
+            self.object(object);
+        }
     }
 }
 

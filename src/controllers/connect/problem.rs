@@ -95,7 +95,13 @@ pub fn file_problem(title: &str, file: &str, failure: &Failure, place: &Place, n
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        FailureKind::{
+            Alien, Busy, Forbidden, NotFound, NotReady, Refused, Rejected, Server, Timeout, TooLarge, Unreachable,
+            Unusable,
+        },
+        *,
+    };
 
     #[test]
     fn every_failure_says_what_to_do() {
@@ -104,10 +110,6 @@ mod tests {
             url: "http://connect:8080".into(),
             token: "Secret external-secrets/connect key token".into(),
             expires_at: Some("2026-11-01T00:00:00Z".parse().unwrap()),
-        };
-        use FailureKind::{
-            Alien, Busy, Forbidden, NotFound, NotReady, Refused, Rejected, Server, Timeout, TooLarge, Unreachable,
-            Unusable,
         };
         let kinds = [
             Unusable,

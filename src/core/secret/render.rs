@@ -121,7 +121,7 @@ pub fn object(owner: &ExternalSecret, desired: &Desired, inputs: &str, items: &s
         None,
     );
     let ours = [(annotations::INPUTS, inputs), (annotations::ITEMS, items)];
-    let owned = owner.spec.target.creation_policy.unwrap_or_default() == CreationPolicy::Owner;
+    let is_owner = owner.spec.target.creation_policy.unwrap_or_default() == CreationPolicy::Owner;
     let reference = || OwnerReference {
         api_version: ExternalSecret::api_version(&()).into_owned(),
         kind: ExternalSecret::kind(&()).into_owned(),
@@ -144,7 +144,7 @@ pub fn object(owner: &ExternalSecret, desired: &Desired, inputs: &str, items: &s
                     .chain(ours.map(|(key, value)| (key.to_owned(), value.to_owned())))
                     .collect(),
             ),
-            owner_references: owned.then(|| vec![reference()]),
+            owner_references: is_owner.then(|| vec![reference()]),
             ..ObjectMeta::default()
         },
         data: Some(data.collect()),

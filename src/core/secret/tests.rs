@@ -12,7 +12,7 @@ use crate::{
     core::sensitive::Sensitive,
 };
 
-fn external_secret(spec: serde_json::Value) -> ExternalSecret {
+fn external_secret(spec: &serde_json::Value) -> ExternalSecret {
     let mut object: ExternalSecret = serde_json::from_value(serde_json::json!({
         "apiVersion": "strongroom.dev/v1alpha1", "kind": "ExternalSecret",
         "metadata": {"name": "radarr", "namespace": "media", "uid": "uid-1", "generation": 3},
@@ -30,7 +30,7 @@ fn now() -> Time {
 }
 
 /// Renders with the same fields for every reference.
-fn rendered(spec: serde_json::Value, fields: &[(&str, &str)]) -> Result<Desired, Problem> {
+fn rendered(spec: &serde_json::Value, fields: &[(&str, &str)]) -> Result<Desired, Problem> {
     let spec = external_secret(spec).spec;
     let yields = wanted(&spec)?.into_iter().map(|wanted| {
         let one = matches!(wanted.entry, Entry::Data(_));
@@ -71,7 +71,7 @@ fn composes_keys() {
             vec![("A_PASS", "p"), ("A_USER", "u"), ("PASS", "p"), ("USER", "u")],
         ),
     ] {
-        let desired = rendered(spec.clone(), &FIELDS).unwrap();
+        let desired = rendered(&spec, &FIELDS).unwrap();
         assert_eq!(text(&desired), expected.into_iter().collect(), "{spec}");
     }
 }
@@ -81,7 +81,7 @@ fn says_what_cannot_be_composed() {
     let with = |more: serde_json::Value| {
         let mut spec = serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        rendered(spec, &[("USER", "u"), ("größe", "hunter2")]).unwrap_err()
+        rendered(&spec, &[("USER", "u"), ("größe", "hunter2")]).unwrap_err()
     };
     let target = |target: serde_json::Value| with(serde_json::json!({ "target": target }));
     let big = "x".repeat(1_100_000);
@@ -106,7 +106,7 @@ fn says_what_cannot_be_composed() {
     .into_iter()
     .map(|problem| (problem.reason, problem.message))
     .collect();
-    let nothing = rendered(serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}), &[]).unwrap_err();
+    let nothing = rendered(&serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}), &[]).unwrap_err();
     messages.push((nothing.reason, nothing.message));
     assert!(messages.iter().all(|(_, message)| !message.contains("hunter2")));
     insta::assert_debug_snapshot!(messages);
@@ -118,14 +118,14 @@ fn the_applied_object() {
         "dataFrom": [{"extract": {"key": "radarr"}}],
         "target": {"name": "radarr-secret", "template": {"type": "kubernetes.io/basic-auth",
             "metadata": {"labels": {"cnpg.io/reload": "true"}, "annotations": {"user": "{{ .USER }}"}}}}});
-    let owner = external_secret(spec.clone());
-    let desired = rendered(spec, &FIELDS).unwrap();
+    let owner = external_secret(&spec);
+    let desired = rendered(&spec, &FIELDS).unwrap();
     insta::assert_yaml_snapshot!(object(&owner, &desired, "inputs", "v/i@3"));
 }
 
 #[test]
 fn sees_every_difference() {
-    let owner = external_secret(serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}));
+    let owner = external_secret(&serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}));
     let desired = Desired { data: [("a".to_owned(), Sensitive::from("1"))].into(), ..Desired::default() };
     let wanted = object(&owner, &desired, "inputs", "items");
     assert!(!differs(&wanted, &wanted));
@@ -139,7 +139,7 @@ fn sees_every_difference() {
         changed(&|live| drop(live.data.as_mut().unwrap().insert("foreign".into(), ByteString(vec![])))),
         changed(&|live| live.metadata.labels = None),
         changed(&|live| {
-            drop(live.metadata.annotations.as_mut().unwrap().insert("strongroom.dev/inputs".into(), "x".into()))
+            drop(live.metadata.annotations.as_mut().unwrap().insert("strongroom.dev/inputs".into(), "x".into()));
         }),
         changed(&|live| live.metadata.owner_references = None),
     ] {
@@ -206,8 +206,8 @@ fn knows_whose_a_secret_is() {
 
 #[test]
 fn inputs_change_with_the_declaration_and_the_items() {
-    let spec = |json: serde_json::Value| external_secret(json).spec;
-    let one = spec(serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}));
+    let spec = |json: &serde_json::Value| external_secret(json).spec;
+    let one = spec(&serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}));
     let mut suspended = one.clone();
     suspended.suspend = true;
     let found = |version| Found { vault: "v".into(), item: "i".into(), title: "radarr".into(), version };
@@ -217,7 +217,7 @@ fn inputs_change_with_the_declaration_and_the_items() {
     for other in [
         inputs(&one, &[found(2)], None),
         inputs(&one, &[found(1)], Some(1)),
-        inputs(&spec(serde_json::json!({"dataFrom": [{"extract": {"key": "sonarr"}}]})), &[found(1)], None),
+        inputs(&spec(&serde_json::json!({"dataFrom": [{"extract": {"key": "sonarr"}}]})), &[found(1)], None),
     ] {
         assert_ne!(base, other);
     }
@@ -236,7 +236,7 @@ fn holds_only_after_the_first_sync() {
         (serde_json::json!({"refreshPolicy": "OnChange"}), Some(2), false),
         (serde_json::json!({"refreshPolicy": "OnChange"}), Some(3), true),
     ] {
-        let mut object = external_secret(spec.clone());
+        let mut object = external_secret(&spec);
         object.status = synced_generation.map(|observed_generation| ExternalSecretStatus {
             observed_generation,
             binding: Some(Binding { name: "radarr".into(), resource_version: None }),
@@ -260,7 +260,7 @@ fn requests_are_handled_once() {
         (None, None, Some("7"), (None, Some("1 7")), (false, false)),
         (None, None, Some("8"), (None, Some("1 7")), (true, true)),
     ] {
-        let mut object = external_secret(serde_json::json!({}));
+        let mut object = external_secret(&serde_json::json!({}));
         let set =
             [(annotations::REQUESTED_AT, requested), (annotations::FORCE_AT, forced), (annotations::FORCE_SYNC, sync)];
         object.metadata.annotations =

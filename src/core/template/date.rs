@@ -40,7 +40,7 @@ pub(super) fn format(layout: &str, value: &Value) -> Option<String> {
     let mut rest = layout;
     while let Some(first) = rest.chars().next() {
         let part = PARTS.iter().find(|(part, _)| rest.starts_with(part));
-        let length = part.map_or(first.len_utf8(), |(part, _)| part.len());
+        let length = part.map_or_else(|| first.len_utf8(), |(part, _)| part.len());
         match part {
             Some((_, word)) => pattern.push_str(word),
             None if first == '%' => pattern.push_str("%%"),

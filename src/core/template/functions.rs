@@ -46,7 +46,7 @@ functions! {
     "contains" 2..=2 |args, _| Ok(Value::Bool(text(args, 1).contains(&text(args, 0))));
     "date" 2..=2 |args, _| date::format(&text(args, 0), &args[1]).map_or_else(|| Err(fail("date", "the second argument is no time")), string);
     "default" 1..=2 |args, _| Ok(args.get(1).filter(|value| !is_empty(value)).unwrap_or(&args[0]).clone());
-    "dict" 0..=many |args, _| dict(args);
+    "dict" 0..=many |args, _| Ok(dict(args));
     "empty" 1..=1 |args, _| Ok(Value::Bool(is_empty(&args[0])));
     "first" 1..=1 |args, _| Ok(list_of("first", &args[0])?.first().cloned().unwrap_or(Value::Nil));
     "fromJson" 1..=1 |args, _| serde_json::from_str(&text(args, 0)).map(from_json).map_err(|_| fail("fromJson", "the value is no JSON"));
@@ -111,13 +111,13 @@ fn guarded(function: &'static Function, now: Time, spent: Arc<AtomicUsize>) -> g
             let expected = if args.len() < min { min } else { max };
             return Err(TemplateError::ArgCount { name: name.to_owned(), expected, got: args.len() });
         }
-        let spend = |bytes: usize| {
+        let charge = |bytes: usize| {
             let before = spent.fetch_add(bytes.saturating_add(16), Ordering::Relaxed);
             if before.saturating_add(bytes) > BUDGET { Err(fail(name, "the template makes too much")) } else { Ok(()) }
         };
-        spend(estimate(name, args).min(BUDGET + 1))?;
+        charge(estimate(name, args).min(BUDGET + 1))?;
         let result = (function.call)(args, now)?;
-        spend(size(std::slice::from_ref(&result), BUDGET))?;
+        charge(size(std::slice::from_ref(&result), BUDGET))?;
         Ok(result)
     })
 }
@@ -225,9 +225,9 @@ fn b64dec(text: &str) -> Result<Value> {
     )
 }
 
-fn dict(args: &[Value]) -> Result<Value> {
+fn dict(args: &[Value]) -> Value {
     let pairs = args.chunks(2).map(|pair| (text(pair, 0).into(), pair.get(1).cloned().unwrap_or_else(|| "".into())));
-    Ok(Value::Map(Arc::new(pairs.collect())))
+    Value::Map(Arc::new(pairs.collect()))
 }
 
 fn indent(name: &str, args: &[Value]) -> Result<String> {
