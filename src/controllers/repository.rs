@@ -162,7 +162,7 @@ async fn reconcile<K: Repository>(object: &K, ctx: &Context) -> Result<Action, P
                 };
                 errand::step(ctx, next, errand, variables).await?;
             }
-            Step::Wait(wait) => match maintenance::step(ctx, &subject).await {
+            Step::Wait(wait) => match Box::pin(maintenance::step(ctx, &subject)).await {
                 Ok(maintenance::Did::Wait(other)) => return Ok(Action::requeue(wait.min(other))),
                 Ok(maintenance::Did::Status(status)) => {
                     let Some(written) = cluster::try_write_status(&api, &object.with_status(*status)).await? else {

@@ -243,7 +243,7 @@ mod tests {
 
     use super::*;
 
-    fn spec(value: serde_json::Value) -> RepositorySpec {
+    fn spec(value: &serde_json::Value) -> RepositorySpec {
         let mut spec = json!({"url": "s3:https://s3.example.net/b/{{ namespace }}/{{ name }}", "credentials": {"secretRef": {"name": "restic"}}});
         spec.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
         serde_json::from_value(spec).unwrap()
@@ -257,12 +257,12 @@ mod tests {
 
     #[test]
     fn templates_resolve() {
-        let target = &targets(&spec(json!({})), SCOPE, &claims(&["config"])).unwrap()[0];
+        let target = &targets(&spec(&json!({})), SCOPE, &claims(&["config"])).unwrap()[0];
         assert_eq!(target.url, "s3:https://s3.example.net/b/media/radarr");
         assert_eq!((target.host.as_str(), target.path.as_str()), ("media", "/data/config"));
-        assert_eq!(base_url(&spec(json!({})), "c1").unwrap(), "s3:https://s3.example.net/b/strongroom/base");
+        assert_eq!(base_url(&spec(&json!({})), "c1").unwrap(), "s3:https://s3.example.net/b/strongroom/base");
         let shared = spec(
-            json!({"url": "rest:https://u:p@nas:8000/all", "identity": {"host": "{{ cluster }}-{{ namespace }}", "path": "/{{ name }}/{{ claim }}"}}),
+            &json!({"url": "rest:https://u:p@nas:8000/all", "identity": {"host": "{{ cluster }}-{{ namespace }}", "path": "/{{ name }}/{{ claim }}"}}),
         );
         let target = &targets(&shared, SCOPE, &claims(&["config"])).unwrap()[0];
         assert_eq!((target.host.as_str(), target.path.as_str()), ("c1-media", "/radarr/config"));
@@ -291,7 +291,7 @@ mod tests {
         let messages: Vec<String> = cases
             .into_iter()
             .map(|case| {
-                let problem = targets(&spec(case), SCOPE, &claims(&["config", "media"])).unwrap_err();
+                let problem = targets(&spec(&case), SCOPE, &claims(&["config", "media"])).unwrap_err();
                 format!("{}: {}", problem.reason, problem.message)
             })
             .collect();
@@ -301,19 +301,19 @@ mod tests {
     #[test]
     fn the_base_is_nobodys() {
         let scope = Scope { namespace: "strongroom", name: "base", cluster: "c1" };
-        let problem = targets(&spec(json!({})), scope, &claims(&["config"])).unwrap_err();
+        let problem = targets(&spec(&json!({})), scope, &claims(&["config"])).unwrap_err();
         assert_eq!(problem.reason, Reason::InvalidSpec);
         // A shared repository is its own base, for everyone.
-        assert!(targets(&spec(json!({"url": "rest:http://nas/all"})), scope, &claims(&["config"])).is_ok());
+        assert!(targets(&spec(&json!({"url": "rest:http://nas/all"})), scope, &claims(&["config"])).is_ok());
     }
 
     #[test]
     fn namespaces_are_admitted() {
         let labels = BTreeMap::from([("team".to_owned(), "media".to_owned())]);
         let admitted = |allowed, namespace: &str| {
-            admits(&spec(json!({"allowedNamespaces": allowed})), namespace, &labels).unwrap()
+            admits(&spec(&json!({"allowedNamespaces": allowed})), namespace, &labels).unwrap()
         };
-        assert!(admits(&spec(json!({})), "any", &BTreeMap::new()).unwrap());
+        assert!(admits(&spec(&json!({})), "any", &BTreeMap::new()).unwrap());
         assert!(admitted(json!({"names": ["media"]}), "media"));
         assert!(!admitted(json!({"names": ["media"]}), "games"));
         assert!(admitted(json!({"names": ["games"], "selector": {"matchLabels": {"team": "media"}}}), "other"));

@@ -103,7 +103,7 @@ mod tests {
             Next::DeleteJob(_) => "delete job",
             Next::DeleteCredentials(_) => "delete credentials",
         };
-        let cases = [
+        let cases = vec![
             (seen(None, None, false), None, false, "nothing"),
             (seen(None, None, false), Some("a"), false, "credentials"),
             (seen(None, Some("a"), false), Some("a"), false, "job"),

@@ -282,7 +282,7 @@ mod tests {
         RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name: "nas".to_owned() }
     }
 
-    fn backup(name: &str, change: serde_json::Value) -> VolumeBackup {
+    fn backup(name: &str, change: &serde_json::Value) -> VolumeBackup {
         let repository = json!({"kind": "ClusterResticRepository", "name": "nas"});
         let mut object = json!({
             "metadata": {"name": name, "namespace": "media"},
@@ -316,13 +316,13 @@ mod tests {
             let places = places(&key(), default, backups);
             places.iter().map(|place| format!("{} {} {:?}", place.url, place.busy, place.task)).collect::<Vec<_>>()
         };
-        let plain = backup("a", json!({}));
+        let plain = backup("a", &json!({}));
         assert!(of(std::slice::from_ref(&plain), None).is_empty(), "no retention keeps everything");
-        let own = backup("b", json!({"/spec": {"retention": {"last": 3}}}));
-        let never = backup("c", json!({"/status/repositories/0/lastSuccess": null}));
-        let suspect = backup("a", json!({"/status/runs": record("Suspect")}));
-        let partial = backup("a", json!({"/status/runs": record("Partial")}));
-        let shared = backup("a", json!({"/spec": {"retention": {"last": 1}}}));
+        let own = backup("b", &json!({"/spec": {"retention": {"last": 3}}}));
+        let never = backup("c", &json!({"/status/repositories/0/lastSuccess": null}));
+        let suspect = backup("a", &json!({"/status/runs": record("Suspect")}));
+        let partial = backup("a", &json!({"/status/runs": record("Partial")}));
+        let shared = backup("a", &json!({"/spec": {"retention": {"last": 1}}}));
         assert_yaml_snapshot!(json!({
             "defaults and own": of(&[plain.clone(), own, never], Some(&daily())),
             "suspect": of(&[suspect], Some(&daily())),
@@ -348,7 +348,7 @@ mod tests {
                 "status": {"phase": "Ready"},
             }))
             .unwrap();
-            let backups = [backup("a", json!({})), backup("b", json!({}))];
+            let backups = [backup("a", &json!({})), backup("b", &json!({}))];
             Self {
                 subject: Subject::from(&object),
                 places: places(&key(), Some(&daily()), &backups),

@@ -444,16 +444,13 @@ fn unreachable(base_url: &str, words: &str) -> (RepositoryPhase, Problem) {
 
 fn missing(subject: &Subject, url: &str, base_url: &str) -> (RepositoryPhase, Problem) {
     let command = subject.accept_command(&subject.creation_id(base_url));
-    let (phase, reason, what) = match &subject.status.base {
-        Some(known) => {
-            let id = known.id.get(..8).unwrap_or(&known.id);
-            let what = format!("the base {id} is gone: nothing is at {url}. Bring it back (is the volume mounted?)");
-            (RepositoryPhase::Changed, Reason::RepositoryChanged, what)
-        }
-        None => {
-            let what = format!("nothing is at {url}. If backups should be there, correct url or mount the volume");
-            (RepositoryPhase::BaseMissing, Reason::BaseMissing, what)
-        }
+    let (phase, reason, what) = if let Some(known) = &subject.status.base {
+        let id = known.id.get(..8).unwrap_or(&known.id);
+        let what = format!("the base {id} is gone: nothing is at {url}. Bring it back (is the volume mounted?)");
+        (RepositoryPhase::Changed, Reason::RepositoryChanged, what)
+    } else {
+        let what = format!("nothing is at {url}. If backups should be there, correct url or mount the volume");
+        (RepositoryPhase::BaseMissing, Reason::BaseMissing, what)
     };
     let message = if subject.spec.read_only {
         format!("{what}; a repository that is readOnly creates nothing")

@@ -120,9 +120,9 @@ fn a_pause_is_caught_up_once() {
 
 #[test]
 fn what_blocks_is_said_and_clears_by_itself() {
+    type Change = Box<dyn Fn(&mut Cluster)>;
     let problem = |reason, message: &str| Err(Problem::new(reason, message));
     let mut cases = vec![];
-    type Change = Box<dyn Fn(&mut Cluster)>;
     let changes: Vec<Change> = vec![
         Box::new(|cluster| cluster.claims.clear()),
         Box::new(|cluster| {
@@ -130,7 +130,7 @@ fn what_blocks_is_said_and_clears_by_itself() {
         }),
         Box::new(|cluster| cluster.classes.clear()),
         Box::new(move |cluster| {
-            cluster.repositories[0].state = problem(Reason::RepositoryNotReady, "the base is missing")
+            cluster.repositories[0].state = problem(Reason::RepositoryNotReady, "the base is missing");
         }),
         Box::new(|cluster| {
             cluster.repositories[0].state.as_mut().unwrap().0.read_only = true;

@@ -24,7 +24,7 @@ struct Place {
 }
 
 impl Place {
-    fn new(value: serde_json::Value) -> Self {
+    fn new(value: &serde_json::Value) -> Self {
         let mut spec = json!({"url": "s3:https://nas/{{ namespace }}/{{ name }}", "credentials": {"secretRef": {"name": "restic"}}});
         spec.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
         let metadata = json!({"name": "nas", "uid": "u-1", "generation": 1});
@@ -113,7 +113,7 @@ impl Place {
 
 #[test]
 fn a_base_is_created_once_and_only_when_accepted() {
-    let mut place = Place::new(json!({}));
+    let mut place = Place::new(&json!({}));
     place.settle();
     let mut said = vec![place.ready()];
     assert_eq!((place.jobs, place.writes), (1, 2), "one question, its start and its answer");
@@ -148,7 +148,7 @@ fn a_base_is_created_once_and_only_when_accepted() {
 
 #[test]
 fn a_new_cluster_finds_the_base() {
-    let mut place = Place::new(json!({}));
+    let mut place = Place::new(&json!({}));
     place.base = Some("aaaaaaaaaaaa");
     assert_eq!(place.settle(), BACKSTOP);
     assert_eq!(place.ready().0, Some(RepositoryPhase::Ready));
@@ -174,8 +174,8 @@ fn a_new_cluster_finds_the_base() {
 
 #[test]
 fn what_is_wrong_is_named_and_clears_by_itself() {
-    let problem = |reason| Problem::new(reason, "what is wrong");
     type Change = Box<dyn Fn(&mut Place)>;
+    let problem = |reason| Problem::new(reason, "what is wrong");
     let cases: Vec<Change> = vec![
         Box::new(|place| place.trouble = Some(FailureKind::Unreachable)),
         Box::new(|place| place.trouble = Some(FailureKind::WrongPassword)),
@@ -189,13 +189,13 @@ fn what_is_wrong_is_named_and_clears_by_itself() {
     ];
     let mut said = vec![];
     for change in cases {
-        let mut place = Place::new(json!({}));
+        let mut place = Place::new(&json!({}));
         place.base = Some("aaaaaaaaaaaa");
         change(&mut place);
         let wait = place.settle();
         said.push(place.ready());
         assert!(wait <= Duration::from_secs(30) || place.subject.spec.suspend, "{wait:?}");
-        let whole = Place::new(json!({}));
+        let whole = Place::new(&json!({}));
         (place.trouble, place.subject.spec, place.seen) = (None, whole.subject.spec, whole.seen);
         place.now += chrono::Duration::seconds(wait.as_secs().try_into().unwrap());
         place.settle();
@@ -206,7 +206,7 @@ fn what_is_wrong_is_named_and_clears_by_itself() {
 
 #[test]
 fn questions_get_rare() {
-    let mut place = Place::new(json!({}));
+    let mut place = Place::new(&json!({}));
     place.trouble = Some(FailureKind::Unreachable);
     while place.jobs < 100 {
         let wait = place.settle();
@@ -218,7 +218,7 @@ fn questions_get_rare() {
 
 #[test]
 fn a_store_that_does_not_answer_says_nothing_about_the_repository() {
-    let mut place = Place::new(json!({}));
+    let mut place = Place::new(&json!({}));
     place.base = Some("aaaaaaaaaaaa");
     place.settle();
     place.seen.credentials = Err(Problem::new(Reason::ConnectUnreachable, "Connect is down"));
@@ -229,7 +229,7 @@ fn a_store_that_does_not_answer_says_nothing_about_the_repository() {
 
 #[test]
 fn read_only_creates_nothing() {
-    let mut place = Place::new(json!({"readOnly": true}));
+    let mut place = Place::new(&json!({"readOnly": true}));
     place.settle();
     assert_yaml_snapshot!(place.ready());
     let id = place.subject.creation_id("s3:https://nas/strongroom/base");
@@ -241,7 +241,7 @@ fn read_only_creates_nothing() {
 #[test]
 fn who_can_use_it() {
     let labels = std::collections::BTreeMap::new();
-    let mut place = Place::new(json!({"allowedNamespaces": {"names": ["media"]}}));
+    let mut place = Place::new(&json!({"allowedNamespaces": {"names": ["media"]}}));
     let key = place.subject.key();
     let say = |subject: Option<&Subject>, namespace: &str| match usable(&key, subject, namespace, &labels) {
         Ok((_, base)) => format!("{base:?}"),
