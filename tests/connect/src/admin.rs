@@ -6,7 +6,7 @@
 //! | request | what it does |
 //! |---|---|
 //! | `GET /admin/ready` | 200 as soon as both sides listen |
-//! | `POST /admin/seed` | `{"reset":false,"vaults":[{"name":…,"items":[…]}],"tokens":[…],"faults":[…]}`: puts it all, in one step |
+//! | `POST /admin/seed` | `{"reset":false,"vaults":[{"name":…,"items":[…]}],"tokens":[…],"faults":[…]}`: puts it all, in one step; `reset` forgets everything first, tokens, faults and counts too |
 //! | `GET /admin/vaults` | all vaults |
 //! | `POST /admin/vaults` | `{"name":…,"id"?,"description"?,"type"?}`: makes a vault |
 //! | `PATCH /admin/vaults/{vault}` | `{"name"?,"description"?}`: bumps `attributeVersion` |
@@ -14,7 +14,7 @@
 //! | `GET /admin/vaults/{vault}/items` | all items, whole |
 //! | `PUT /admin/vaults/{vault}/items` | puts an item: replaces the one with its `id` or `title`, or makes it |
 //! | `PATCH …/items/{item}` | changes only the `title`, `tags`, `urls`, `fields`, `files` that are given |
-//! | `DELETE …/items/{item}` | deletes it; `?silent=true` as below |
+//! | `DELETE …/items/{item}` | deletes it (with `?silent=true` the vault does not notice; so below) |
 //! | `POST …/items/{item}/archive`, `/restore` | archives it, makes it active again |
 //! | `GET /admin/tokens` | all tokens, without their strings |
 //! | `POST /admin/tokens` | makes a token, in the place of one with this name: see below |

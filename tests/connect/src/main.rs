@@ -98,6 +98,8 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         plant(&mut world, path)?;
     }
     let shared = Shared::new(world);
+    // Before anybody is told that we are ready: a signal to PID 1 is lost until someone waits for it.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (api, admin) = (TcpListener::bind(args.listen).await?, TcpListener::bind(args.admin).await?);
     let addresses = format!("{}\n{}\n", api.local_addr()?, admin.local_addr()?);
     tracing::info!(api = %api.local_addr()?, admin = %admin.local_addr()?, "listening");
@@ -120,7 +122,6 @@ async fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let admin = axum::serve(admin, admin::router(shared)).with_graceful_shutdown(ended(stopped));
     let serving = async { tokio::try_join!(api, admin) };
     tokio::pin!(serving);
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         served = &mut serving => {
             served?;
@@ -142,5 +143,7 @@ fn plant(world: &mut World, path: &Path) -> Result<(), Box<dyn Error>> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let seed: Seed = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     seed.apply(world, chrono::Utc::now()).map_err(|refusal| format!("{}: {refusal:?}", path.display()))?;
+    // The seed was always there: no replica is older than it.
+    world.replica.forget();
     Ok(())
 }

@@ -49,14 +49,36 @@ pub(crate) struct VaultSpec {
     pub(crate) kind: VaultKind,
 }
 
-type Items = BTreeMap<String, Arc<Item>>;
+/// The items of a vault, by ID, and how many of them are active.
+#[derive(Clone, Debug, Default)]
+struct Shelf {
+    items: BTreeMap<String, Arc<Item>>,
+    active: u64,
+}
+
+impl Shelf {
+    fn insert(&mut self, item: Arc<Item>) {
+        self.active += u64::from(item.summary.state.is_none());
+        let old = self.items.insert(item.summary.id.clone(), item);
+        self.forget(old);
+    }
+
+    fn remove(&mut self, id: &str) {
+        let old = self.items.remove(id);
+        self.forget(old);
+    }
+
+    fn forget(&mut self, old: Option<Arc<Item>>) {
+        self.active -= u64::from(old.is_some_and(|item| item.summary.state.is_none()));
+    }
+}
 
 /// All vaults and items. Cloning is cheap: vaults share their items until
 /// one of the copies changes, which is how past states are kept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     vaults: BTreeMap<String, Vault>,
-    items: BTreeMap<String, Arc<Items>>,
+    shelves: BTreeMap<String, Arc<Shelf>>,
     pub(crate) minter: Minter,
 }
 
@@ -73,13 +95,16 @@ impl State {
 
     /// The items of a vault, archived ones included, by ID.
     pub(crate) fn items(&self, vault: &str) -> impl Iterator<Item = &Arc<Item>> {
-        self.items.get(vault).into_iter().flat_map(|items| items.values())
+        self.shelves.get(vault).into_iter().flat_map(|shelf| shelf.items.values())
     }
 
     /// One item.
     pub(crate) fn item(&self, vault: &str, id: &str) -> Result<&Arc<Item>, Refusal> {
         self.vault(vault)?;
-        self.items.get(vault).and_then(|items| items.get(id)).ok_or_else(|| Refusal::ItemNotFound(id.to_owned()))
+        self.shelves
+            .get(vault)
+            .and_then(|shelf| shelf.items.get(id))
+            .ok_or_else(|| Refusal::ItemNotFound(id.to_owned()))
     }
 
     /// Makes a vault.
@@ -102,7 +127,7 @@ impl State {
             created_at: Stamp(change.now),
             updated_at: Stamp(change.now),
         };
-        self.items.insert(id.clone(), Arc::default());
+        self.shelves.insert(id.clone(), Arc::default());
         Ok(self.vaults.entry(id).or_insert(vault))
     }
 
@@ -126,7 +151,7 @@ impl State {
     pub(crate) fn delete_vault(&mut self, id: &str) -> Result<(), Refusal> {
         self.vault(id)?;
         self.vaults.remove(id);
-        self.items.remove(id);
+        self.shelves.remove(id);
         Ok(())
     }
 
@@ -143,7 +168,7 @@ impl State {
         if !crate::ids::is_id(&id) {
             return Err(Refusal::Invalid(format!("not an item id: {id:?}")));
         }
-        if self.items.values().any(|items| items.contains_key(&id)) {
+        if self.shelves.values().any(|shelf| shelf.items.contains_key(&id)) {
             return Err(Refusal::Conflict(format!("item {id} exists")));
         }
         let stamp = Stamp(change.now);
@@ -189,8 +214,8 @@ impl State {
     /// Deletes an item for good (not to the trash since Connect 1.1).
     pub(crate) fn delete_item(&mut self, vault: &str, id: &str, change: Change) -> Result<(), Refusal> {
         self.item(vault, id)?;
-        if let Some(items) = self.items.get_mut(vault) {
-            Arc::make_mut(items).remove(id);
+        if let Some(shelf) = self.shelves.get_mut(vault) {
+            Arc::make_mut(shelf).remove(id);
         }
         self.bump(vault, change);
         Ok(())
@@ -199,20 +224,19 @@ impl State {
     fn store(&mut self, item: Item, change: Change) -> Arc<Item> {
         let vault = item.summary.vault.id.clone();
         let item = Arc::new(item);
-        let items = self.items.entry(vault.clone()).or_default();
-        Arc::make_mut(items).insert(item.summary.id.clone(), Arc::clone(&item));
+        let items = self.shelves.entry(vault.clone()).or_default();
+        Arc::make_mut(items).insert(Arc::clone(&item));
         self.bump(&vault, change);
         item
     }
 
     /// The vault takes note of a change of its contents.
     fn bump(&mut self, id: &str, change: Change) {
-        let active = self.items(id).filter(|item| item.summary.state.is_none()).count();
         if change.silent {
             return;
         }
-        if let Some(vault) = self.vaults.get_mut(id) {
-            vault.items = u64::try_from(active).unwrap_or(u64::MAX);
+        if let (Some(vault), Some(shelf)) = (self.vaults.get_mut(id), self.shelves.get(id)) {
+            vault.items = shelf.active;
             vault.content_version += 1;
             vault.updated_at = vault.updated_at.advance(change.now);
         }
