@@ -8,7 +8,6 @@ import (
 	"text/tabwriter"
 
 	"strongroom.dev/cluster/internal/programs"
-	"strongroom.dev/cluster/internal/state"
 )
 
 func printEnv(args []string) error {
@@ -25,6 +24,15 @@ func printEnv(args []string) error {
 	fmt.Printf("export AUDIT_LOG=%s\n", quote(c.AuditLog()))
 	fmt.Printf("export CLUSTER_LOGS=%s\n", quote(c.Path("logs")))
 	return nil
+}
+
+// printPath prints the folders of the cache's programs, for PATH: some suites need a program but no cluster.
+func printPath([]string) error {
+	folders, err := programs.BinFolders()
+	if err == nil {
+		fmt.Println(strings.Join(folders, ":"))
+	}
+	return err
 }
 
 func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
@@ -78,18 +86,4 @@ func hostPIDs(init int) map[int]int {
 		}
 	}
 	return found
-}
-
-// statusOf is the published status and the host's process ids of the parts.
-func statusOf(c state.Cluster) (map[string]int, error) {
-	s, err := c.ReadStatus()
-	if err != nil {
-		return nil, err
-	}
-	pids := hostPIDs(c.LiveInit())
-	found := map[string]int{}
-	for _, part := range s.Parts {
-		found[part.Name] = pids[part.PID]
-	}
-	return found, nil
 }

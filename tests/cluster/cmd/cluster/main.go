@@ -18,6 +18,7 @@ const usage = `usage: cluster COMMAND [--name NAME] [...]
   down                       end it and leave nothing behind
   status                     its parts, and whether they are alive
   env                        shell lines: KUBECONFIG, PATH, AUDIT_LOG
+  path                       folders of the cache's programs, for PATH
   exec -- COMMAND...         run something inside the cluster's namespaces
   load-image FILE.tar...     put images on the node
   fault ...                  make storage misbehave for one claim (fault --help)
@@ -34,6 +35,7 @@ var commands = map[string]func(args []string) error{
 	"down":               down,
 	"status":             status,
 	"env":                printEnv,
+	"path":               printPath,
 	"exec":               execInside,
 	"load-image":         loadImage,
 	"fault":              setFaults,
