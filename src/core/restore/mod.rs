@@ -294,7 +294,9 @@ impl Plan<'_> {
         self.note(&mut status, done);
         change(&mut status);
         let doing = words::doing(&status);
-        self.summarize(&mut status, &Summary::Progressing(words::phase(phase), doing));
+        if status.failure.is_none() {
+            self.summarize(&mut status, &Summary::Progressing(words::phase(phase), doing));
+        }
         Step::Record(Box::new(status))
     }
 
@@ -334,6 +336,7 @@ impl Plan<'_> {
         status.phase = status.phase.or(Some(RestorePhase::Resolving));
         let failure = Failure { reason: problem.reason.to_string(), message: problem.message.clone() };
         self.set_failed(&mut status, &failure, false);
+        self.note(&mut status, format!("failed: {}", problem.message));
         status.failure = Some(failure);
         Step::Record(Box::new(status))
     }

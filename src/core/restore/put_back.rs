@@ -15,6 +15,7 @@ impl Plan<'_> {
             .park_new()
             .or_else(|| self.rebind_previous())
             .or_else(|| self.start_workloads())
+            .or_else(|| self.await_start())
             .or_else(|| self.return_previous())
             .or_else(|| self.remove_movers())
             .or_else(|| self.discard_new());
@@ -28,7 +29,9 @@ impl Plan<'_> {
         status.phase = Some(RestorePhase::Failed);
         status.finished_at = Some(self.now);
         status.progress = None;
-        let is_kept = self.volumes().any(|(_, seen)| seen.previous.is_some() && !has_previous(seen));
+        let is_kept = self
+            .volumes()
+            .any(|(_, seen)| seen.previous.as_ref().is_some_and(|previous| volumes::is_held_by(previous, self.uid())));
         status.keep_until = status.keep_until.filter(|_| is_kept);
         let failure = Failure {
             reason: failure.reason.clone(),
@@ -50,25 +53,44 @@ impl Plan<'_> {
         })
     }
 
-    /// A claim that is gone, or has the new volume, gets the volume that it had.
+    /// A claim that is gone, or has another volume, gets the volume that it had.
     fn rebind_previous(&self) -> Option<Step> {
-        let lost = || self.volumes().filter(|(volume, seen)| is_lost(volume, seen));
+        let lost = || self.volumes().filter(|(volume, seen)| self.is_lost(volume, seen));
+        if lost().any(|(_, seen)| seen.claim.is_some()) {
+            let users = self.users(&self.claim_names()).unwrap_or_default();
+            if let Some(step) = self.scale_down(&users) {
+                return Some(step);
+            }
+        }
         let offer = lost().find_map(|(volume, seen)| self.offer(volume, seen, seen.previous.as_ref()?));
         offer.or_else(|| lost().find_map(|(volume, seen)| self.take(volume, seen, seen.previous.as_ref()?)))
     }
 
-    /// The volumes that the app had get their reclaim policy back; one that the app has no longer is kept.
+    /// Whether the volume that the app had is there and known well enough to be bound again, and has to be. A claim
+    /// that someone gave a third volume while nothing was stopped is theirs.
+    fn is_lost(&self, volume: &RestoreVolume, seen: &ClaimSeen) -> bool {
+        let known = seen.previous.as_ref().is_some_and(|previous| volumes::saved_claim(previous).is_some());
+        let Some(claim) = &seen.claim else { return known };
+        let foreign = volumes::volume_of(claim).is_some_and(|name| Some(name) != volume.volume.as_deref());
+        let theirs = foreign && self.status.stopped.is_empty() && claim.metadata.deletion_timestamp.is_none();
+        known && !has_previous(seen) && !theirs
+    }
+
+    /// The app is waited for: until its pods are back, what its stop set off may still go on.
+    fn await_start(&self) -> Option<Step> {
+        let unready = self.unready().next()?;
+        (!self.has_waited_for_start()).then(|| self.wait(SOON, format!("{} starts again", unready.title())))
+    }
+
+    /// The volumes that the app had get their reclaim policy back; one that the app has no longer, or may still lose,
+    /// is kept.
     fn return_previous(&self) -> Option<Step> {
-        let until = self.status.keep_until.unwrap_or_else(|| self.now + self.keep_previous());
+        let until = self.status.keep_until.unwrap_or(self.now);
+        let is_safe = !self.unready().any(|workload| workload.deletes_claims);
         self.volumes().find_map(|(_, seen)| {
             let previous = seen.previous.as_ref()?;
-            let patch = if has_previous(seen) {
+            let patch = if has_previous(seen) && is_safe {
                 volumes::release(previous, self.uid(), volumes::own_policy(previous))
-            } else if volumes::is_held_by(previous, self.uid()) && self.status.keep_until.is_none() {
-                // Noted first, so that the time does not move.
-                let mut status = self.status();
-                status.keep_until = Some(until);
-                return Some(Step::Record(Box::new(status)));
             } else {
                 volumes::keep(previous, self.uid(), until)
             };
@@ -106,13 +128,4 @@ fn has(seen: &ClaimSeen, volume: &PersistentVolume) -> bool {
 fn has_previous(seen: &ClaimSeen) -> bool {
     let stays = seen.claim.as_ref().is_some_and(|claim| claim.metadata.deletion_timestamp.is_none());
     stays && seen.previous.as_ref().is_some_and(|previous| has(seen, previous))
-}
-
-/// Whether the volume that the app had is there and known well enough to be bound again, and has to be: the claim is
-/// gone, going, unbound, or has the new volume. A claim that someone gave a third volume is theirs.
-fn is_lost(volume: &RestoreVolume, seen: &ClaimSeen) -> bool {
-    let known = seen.previous.as_ref().is_some_and(|previous| volumes::saved_claim(previous).is_some());
-    let Some(claim) = &seen.claim else { return known };
-    let foreign = volumes::volume_of(claim).is_some_and(|name| Some(name) != volume.volume.as_deref());
-    known && !has_previous(seen) && (!foreign || claim.metadata.deletion_timestamp.is_some())
 }

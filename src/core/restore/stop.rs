@@ -25,9 +25,8 @@ impl Plan<'_> {
         if let Some(step) = self.still() {
             return step;
         }
-        let keep_until = self.now + self.keep_previous();
         let done = if self.status.stopped.is_empty() { "nothing uses the claim" } else { "the app is stopped" };
-        self.advance(RestorePhase::Swapping, done.to_owned(), |status| status.keep_until = Some(keep_until))
+        self.advance(RestorePhase::Swapping, done.to_owned(), |_| {})
     }
 
     pub(super) fn remove_movers(&self) -> Option<Step> {
@@ -38,7 +37,7 @@ impl Plan<'_> {
         (self.seen.resolving.state != Absent).then_some(Step::RemoveMover(Which::Resolve))
     }
 
-    /// Notes which claim and which volume are about to be replaced.
+    /// Notes which claim and which volume are about to be replaced, and until when what is replaced is kept.
     fn remember(&self) -> Option<Step> {
         if self.status.volumes.iter().all(|volume| volume.claim_uid.is_some()) {
             return None;
@@ -52,6 +51,7 @@ impl Plan<'_> {
             volume.claim_uid.clone_from(&claim.metadata.uid);
             volume.previous_volume = Some(previous.to_owned());
         }
+        status.keep_until = Some(self.now + self.keep_previous());
         Some(Step::Record(Box::new(status)))
     }
 

@@ -2,7 +2,7 @@
 
 use super::{ClaimSeen, Plan, SOON, Step, stop::name_of, words};
 use crate::{
-    api::restore::{RestorePhase, RestoreVolume},
+    api::restore::{RestorePhase, RestoreVolume, StoppedWorkload},
     core::{
         conditions::Summary,
         problem::{Problem, Reason},
@@ -114,10 +114,9 @@ impl Plan<'_> {
         if let Some(step) = self.start_workloads() {
             return step;
         }
-        let unready: Vec<&Workload> = self.stopped_workloads().filter(|workload| !workload.is_ready()).collect();
-        let waited = self.now - self.last_step().unwrap_or(self.now);
+        let unready: Vec<&Workload> = self.unready().collect();
         if let Some(workload) = unready.first()
-            && waited < chrono::Duration::minutes(START_MINUTES)
+            && !self.has_waited_for_start()
             && !self.is_deleted()
         {
             let (title, ready, replicas) = (workload.title(), workload.ready, workload.replicas);
@@ -137,13 +136,18 @@ impl Plan<'_> {
         Step::Record(Box::new(status))
     }
 
-    fn stopped_workloads(&self) -> impl Iterator<Item = &Workload> {
-        self.seen.workloads.iter().filter(|workload| {
-            let is = |stopped: &crate::api::restore::StoppedWorkload| {
-                stopped.kind == workload.kind.as_str() && stopped.name == workload.name
-            };
+    /// The workloads that were stopped and are not ready again.
+    pub(super) fn unready(&self) -> impl Iterator<Item = &Workload> {
+        let was_stopped = |workload: &Workload| {
+            let is =
+                |stopped: &StoppedWorkload| stopped.kind == workload.kind.as_str() && stopped.name == workload.name;
             self.status.stopped.iter().any(is)
-        })
+        };
+        self.seen.workloads.iter().filter(move |workload| was_stopped(workload) && !workload.is_ready())
+    }
+
+    pub(super) fn has_waited_for_start(&self) -> bool {
+        self.now - self.last_step().unwrap_or(self.now) >= chrono::Duration::minutes(START_MINUTES)
     }
 }
 
