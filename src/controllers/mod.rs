@@ -16,6 +16,7 @@ use crate::{
         external_secret::ExternalSecret,
         foreign::{VolumeSnapshot, VolumeSnapshotContent},
         repository::{ClusterResticRepository, ResticRepository},
+        restore::VolumeRestore,
         store::{ClusterSecretStore, SecretStore},
     },
     controllers::{
@@ -34,11 +35,13 @@ mod errand;
 pub mod external_secret;
 pub mod http;
 pub mod jobs;
+mod keep;
 pub mod lease;
 mod maintenance;
 pub mod metrics;
 pub mod queue;
 pub mod repository;
+pub mod restore;
 pub mod run;
 pub mod runner;
 mod secret_writer;
@@ -60,6 +63,7 @@ async fn kinds(
             serve::<ResticRepository>(ctx.clone(), feeds.repositories, shutdown.clone()),
             serve::<ClusterResticRepository>(ctx.clone(), feeds.cluster_repositories, shutdown.clone()),
             serve::<VolumeBackup>(ctx.clone(), feeds.backups, shutdown.clone()),
+            serve::<VolumeRestore>(ctx.clone(), feeds.restores, shutdown.clone()),
         )
     };
     let watches = async {
@@ -73,6 +77,9 @@ async fn kinds(
             children::<Job, ResticRepository>(ctx.clone(), ctx.own()),
             children::<Job, ClusterResticRepository>(ctx.clone(), ctx.own()),
             sweep::run(ctx.clone()),
+            children::<Job, VolumeRestore>(ctx.clone(), ctx.own()),
+            children::<PersistentVolumeClaim, VolumeRestore>(ctx.clone(), ctx.own()),
+            keep::run(ctx.clone()),
         )
     };
     tokio::select! {

@@ -251,27 +251,129 @@ pub fn capacity(volume: &PersistentVolume) -> Option<&Quantity> {
     volume.spec.as_ref()?.capacity.as_ref()?.get("storage")
 }
 
-/// A quantity as a number; none where it cannot be read.
-pub fn number(quantity: &Quantity) -> Option<f64> {
-    let text = quantity.0.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" => 1.0,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "E" => 1e18,
-        "Ki" => 1024.0,
-        "Mi" => 1024_f64.powi(2),
-        "Gi" => 1024_f64.powi(3),
-        "Ti" => 1024_f64.powi(4),
-        "Pi" => 1024_f64.powi(5),
-        "Ei" => 1024_f64.powi(6),
-        _ => return None,
-    };
-    // With an exponent ("1e9") the digits hold it already.
-    digits.parse::<f64>().ok().map(|number| number * unit)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner() -> Owner {
+        Owner {
+            kind: "VolumeRestore",
+            namespace: Some("media".to_owned()),
+            name: "radarr-7x2".to_owned(),
+            uid: "restore-uid".to_owned(),
+        }
+    }
+
+    fn claim() -> PersistentVolumeClaim {
+        serde_saphyr::from_str(
+            "
+             metadata:
+               name: data-radarr-0
+               namespace: media
+               uid: old-uid
+               resourceVersion: '7'
+               finalizers: [kubernetes.io/pvc-protection]
+               labels: {app: radarr, kustomize.toolkit.fluxcd.io/name: radarr}
+               annotations:
+                 pv.kubernetes.io/bind-completed: 'yes'
+                 pv.kubernetes.io/bound-by-controller: 'yes'
+                 volume.kubernetes.io/storage-provisioner: rook-ceph.rbd.csi.ceph.com
+                 volume.kubernetes.io/selected-node: node-1
+                 example.net/note: kept
+               ownerReferences:
+                 - {apiVersion: apps/v1, kind: StatefulSet, name: radarr, uid: s}
+                 - {apiVersion: v1, kind: Pod, name: radarr-0, uid: p}
+             spec:
+               accessModes: [ReadWriteOnce]
+               storageClassName: ceph-block
+               volumeMode: Filesystem
+               volumeName: pvc-old
+               resources: {requests: {storage: 10Gi}}
+               dataSourceRef: {apiGroup: strongroom.dev, kind: VolumeBackup, name: radarr}
+             status: {phase: Bound}",
+        )
+        .unwrap()
+    }
+
+    fn volume(text: &str) -> PersistentVolume {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    fn merged(volume: &PersistentVolume, patch: &Value) -> PersistentVolume {
+        fn merge(into: &mut Value, patch: &Value) {
+            let Some(patch) = patch.as_object() else {
+                *into = patch.clone();
+                return;
+            };
+            if !into.is_object() {
+                *into = json!({});
+            }
+            for (key, value) in patch {
+                let map = into.as_object_mut().unwrap();
+                if value.is_null() {
+                    map.remove(key);
+                } else {
+                    merge(map.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        let mut value = serde_json::to_value(volume).unwrap();
+        merge(&mut value, patch);
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_staging_claim_is_like_the_claim_but_not_filled_by_anyone_else() {
+        insta::assert_yaml_snapshot!(staging_claim(
+            "radarr-7x2-ab-data",
+            "strongroom",
+            &owner(),
+            "radarr-7x2-ab",
+            &claim()
+        ));
+    }
+
+    #[test]
+    fn a_held_volume_remembers_the_claim_as_it_was_declared() {
+        let old = volume(
+            "metadata: {name: pvc-old, resourceVersion: '3'}\nspec: {persistentVolumeReclaimPolicy: Delete, claimRef: {namespace: media, name: data-radarr-0, uid: old-uid}}",
+        );
+        let held = merged(&old, &hold(&old, &owner(), "run", &claim()).unwrap());
+        assert_eq!((policy(&held), own_policy(&held)), (RETAIN, DELETE));
+        assert_eq!(hold(&held, &owner(), "run", &claim()), None, "it is held");
+        insta::assert_yaml_snapshot!(claim_on(&saved_claim(&held).unwrap(), "pvc-new"));
+
+        let waiting = merged(&held, &wait_for_name(&held, "media", "data-radarr-0"));
+        assert!(is_waiting_for(&waiting, "media", "data-radarr-0") && !is_waiting_for(&waiting, "media", "other"));
+        let parked = merged(&waiting, &park(&waiting, "strongroom", "run", "restore-uid"));
+        assert!(!is_waiting_for(&parked, "media", "data-radarr-0"));
+        assert_eq!(merged(&held, &release(&held, "restore-uid", DELETE).unwrap()), with_empty_maps(old));
+        assert_eq!(release(&held, "another", DELETE), None, "another restore's volume stays as it is");
+    }
+
+    /// What a merge patch leaves of maps that it emptied.
+    fn with_empty_maps(mut volume: PersistentVolume) -> PersistentVolume {
+        volume.metadata.labels = Some(BTreeMap::new());
+        volume.metadata.annotations = Some(BTreeMap::new());
+        volume
+    }
+
+    #[test]
+    fn a_kept_volume_gets_its_own_policy_back_when_its_time_is_over() {
+        for own in [DELETE, RETAIN] {
+            let old = volume(&format!(
+                "metadata: {{name: pvc-old, resourceVersion: '3'}}\nspec: {{persistentVolumeReclaimPolicy: {own}}}"
+            ));
+            let until: Time = "2026-10-08T00:00:00Z".parse().unwrap();
+            assert_eq!(keep(&old, "restore-uid", until), None, "only what is held is kept");
+            let held = merged(&old, &hold(&old, &owner(), "run", &claim()).unwrap());
+            let kept = merged(&held, &keep(&held, "restore-uid", until).unwrap());
+            assert_eq!(keep(&kept, "restore-uid", until), None);
+            assert_eq!(expire(&kept, until - chrono::Duration::seconds(1)), None);
+            assert_eq!(merged(&kept, &expire(&kept, until).unwrap()), with_empty_maps(old));
+            let mut foreign = kept.clone();
+            foreign.metadata.labels = None;
+            assert_eq!(expire(&foreign, until), None, "without our labels it is not ours");
+        }
+    }
 }

@@ -255,9 +255,11 @@ pub fn users<'a>(claims: &[&str], workloads: &'a [Workload], pods: &[PodUse]) ->
         }
         let lost = workload.template_claims().find(|claim| !claims.contains(&claim.as_str()));
         if let Some(claim) = lost.filter(|_| workload.deletes_claims) {
-            return Err(refused(&format!(
-                "stopping {title} would delete its claim {claim} (persistentVolumeClaimRetentionPolicy.whenScaled: Delete)"
-            )));
+            let message = format!(
+                "stopping {title} would delete its claim {claim}: set whenScaled: Retain in its \
+                 persistentVolumeClaimRetentionPolicy"
+            );
+            return Err(Problem::new(Reason::WorkloadUnsupported, message));
         }
     }
     Ok(users)
@@ -273,4 +275,110 @@ fn refused(why: &str) -> Problem {
         Reason::WorkloadUnsupported,
         format!("{why}: stop it yourself and create the VolumeRestore with workload: Ignore"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment_of(text: &str) -> Workload {
+        deployment(&serde_saphyr::from_str(text).unwrap())
+    }
+
+    fn plain() -> Workload {
+        deployment_of(
+            "metadata: {name: radarr, namespace: media, uid: d, resourceVersion: '5', generation: 2}
+spec: {selector: {}, template: {spec: {containers: [], volumes: [{name: config, persistentVolumeClaim: {claimName: radarr}}]}}}
+status: {observedGeneration: 2, readyReplicas: 1}",
+        )
+    }
+
+    fn database(replicas: i32, when_scaled: &str) -> Workload {
+        stateful_set(
+            &serde_saphyr::from_str(&format!(
+                "metadata: {{name: db, namespace: media, uid: s}}
+spec: {{replicas: {replicas}, selector: {{}}, serviceName: db, template: {{spec: {{containers: []}}}},
+  persistentVolumeClaimRetentionPolicy: {{whenScaled: {when_scaled}}},
+  volumeClaimTemplates: [{{metadata: {{name: data}}, spec: {{}}}}]}}"
+            ))
+            .unwrap(),
+        )
+    }
+
+    fn pod_of(name: &str, controller: Option<(&str, &str, &str)>) -> PodUse {
+        let own = |text: &str| text.to_owned();
+        PodUse {
+            name: name.to_owned(),
+            claims: vec!["radarr".to_owned()],
+            controller: controller.map(|(kind, name, uid)| (own(kind), own(name), own(uid))),
+        }
+    }
+
+    #[test]
+    fn users_are_found_by_template_and_by_pod() {
+        let names = |claims: &[&str], workloads: &[Workload], pods: &[PodUse]| {
+            let users = users(claims, workloads, pods);
+            users.map(|users| users.iter().map(|user| user.title()).collect::<Vec<_>>().join(", "))
+        };
+        let ok = |text: &str| Ok(text.to_owned());
+        assert_eq!(names(&["radarr"], &[plain()], &[]), ok("Deployment radarr"));
+        assert_eq!(names(&["other"], &[plain()], &[]), ok(""));
+        let idle = Workload { replicas: 0, ..plain() };
+        assert_eq!(names(&["radarr"], std::slice::from_ref(&idle), &[]), ok(""), "what does not run is not stopped");
+        let pods = [pod_of("radarr-1", Some(("Deployment", "radarr", "d")))];
+        assert_eq!(names(&["radarr"], &[idle], &pods), ok("Deployment radarr"));
+        assert_eq!(names(&["data-db-1"], &[database(2, "Retain")], &[]), ok("StatefulSet db"));
+        assert_eq!(names(&["data-db-2"], &[database(2, "Retain")], &[]), ok(""));
+        assert_eq!(names(&["data-db-0"], &[database(1, "Delete")], &[]), ok("StatefulSet db"));
+    }
+
+    #[test]
+    fn what_cannot_be_stopped_is_named() {
+        let message = |claims: &[&str], workloads: &[Workload], pods: &[PodUse]| {
+            let problem = users(claims, workloads, pods).unwrap_err();
+            assert_eq!(problem.reason, Reason::WorkloadUnsupported);
+            problem.message
+        };
+        let operator = Workload { operator: Some("Postgres main".to_owned()), ..plain() };
+        insta::assert_yaml_snapshot!([
+            message(&["radarr"], &[], &[pod_of("shell", None)]),
+            message(&["radarr"], &[], &[pod_of("x", Some(("DaemonSet", "agent", "a")))]),
+            message(&["radarr"], &[], &[pod_of("x", Some(("Job", "import", "j")))]),
+            message(&["radarr"], &[operator], &[]),
+            message(&["data-db-0"], &[database(2, "Delete")], &[]),
+        ]);
+    }
+
+    #[test]
+    fn a_stop_remembers_and_a_start_forgets() {
+        let stop = plain().stop("restore-uid");
+        let stopped =
+            Workload { replicas: 0, stopped_by: Some("restore-uid".to_owned()), recorded: Some(1), ..plain() };
+        // What someone scaled up meanwhile is stopped again with the replicas that it had at first.
+        let again = Workload { replicas: 5, ..stopped.clone() };
+        assert_eq!(stop, again.stop("restore-uid"));
+        assert_eq!(again.start()["spec"]["replicas"], 5, "someone else's replicas stay");
+        insta::assert_yaml_snapshot!([stop, stopped.start()]);
+    }
+
+    #[test]
+    fn a_pod_of_a_replica_set_is_its_deployments() {
+        let pod_from = |phase: &str| {
+            let text = format!(
+                "metadata: {{name: radarr-1, ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: radarr-9f, uid: r, controller: true}}]}}
+spec: {{containers: [], volumes: [{{name: a, persistentVolumeClaim: {{claimName: radarr}}}}]}}
+status: {{phase: {phase}}}"
+            );
+            serde_saphyr::from_str::<Pod>(&text).unwrap()
+        };
+        let owner: OwnerReference =
+            serde_saphyr::from_str("{apiVersion: apps/v1, kind: Deployment, name: radarr, uid: d, controller: true}")
+                .unwrap();
+        let sets = BTreeMap::from([("r".to_owned(), owner)]);
+        let expected = PodUse { name: "radarr-1".to_owned(), ..pod_of("", Some(("Deployment", "radarr", "d"))) };
+        assert_eq!(pod(&pod_from("Running"), &sets), Some(expected));
+        assert_eq!(pod(&pod_from("Succeeded"), &sets), None, "a pod that has ended uses nothing");
+        let bare = pod(&pod_from("Running"), &BTreeMap::new()).unwrap();
+        assert_eq!(bare.controller.unwrap().0, "ReplicaSet");
+    }
 }

@@ -49,7 +49,11 @@ fn round_trip(ns: &str, class: &str) {
     assert!(run["runs"][0]["files"].as_i64().unwrap_or(0) > 10_000, "the tree has many files: {run:#}");
 
     let labels = get("pvc", ns, "app").expect("the claim exists")["metadata"]["labels"].clone();
-    on_node(&["sh", "-c", &format!("rm -rf {0}/* && mkdir {0}/tree && echo garbage > {0}/tree/garbage", mounted_at(ns, "app"))]);
+    on_node(&[
+        "sh",
+        "-c",
+        &format!("rm -rf {0}/* && mkdir {0}/tree && echo garbage > {0}/tree/garbage", mounted_at(ns, "app")),
+    ]);
     let name = create(&restore_of(ns, "app"));
     let restore = ended(ns, &name);
     assert_eq!(restore["status"]["phase"], "Succeeded", "{restore:#}");

@@ -1,9 +1,12 @@
 //! Which restores are not run, and which claims one is about.
 
+use std::time::Duration;
+
 use super::{Plan, Step, has_ended, words};
 use crate::{
     api::{
-        backup::VolumeBackup,
+        backup::{RepositoryKey, VolumeBackup},
+        common::RepositoryRef,
         restore::{RestoreMethod, RestorePhase, VolumeRestore, VolumeRestoreSpec},
     },
     core::{
@@ -30,6 +33,38 @@ pub fn claims(backup: &VolumeBackup) -> Result<Vec<String>, Problem> {
     Ok(backup.spec.claim_names.clone())
 }
 
+/// The repository object that is restored from: the one that is named, or the only one that the backup has, or the
+/// default.
+pub fn repository(
+    spec: &VolumeRestoreSpec,
+    backup: &VolumeBackup,
+    default: Option<RepositoryKey>,
+) -> Result<RepositoryKey, Problem> {
+    let key = |reference: &RepositoryRef| RepositoryKey { kind: reference.kind, name: reference.name.clone() };
+    let declared: Vec<RepositoryKey> = match backup.spec.repository_refs.as_slice() {
+        [] => default.into_iter().collect(),
+        references => references.iter().map(|reference| key(&reference.repository)).collect(),
+    };
+    let title = format!("VolumeBackup {}", backup.metadata.name.as_deref().unwrap_or_default());
+    let places = || declared.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");
+    match (spec.from.repository_ref.as_ref().map(key), declared.as_slice()) {
+        (Some(named), all) if all.contains(&named) => Ok(named),
+        (Some(named), _) => {
+            let message = format!("{title} does not go to {}: it goes to {}", named.name, places());
+            Err(Problem::new(Reason::InvalidSpec, message))
+        }
+        (None, [only]) => Ok(only.clone()),
+        (None, []) => {
+            let message = "no ClusterResticRepository is the default: set default: true on one".to_owned();
+            Err(Problem::new(Reason::RepositoryNotFound, message))
+        }
+        (None, _) => {
+            let message = format!("{title} goes to {}: name one of them in from.repositoryRef", places());
+            Err(Problem::new(Reason::InvalidSpec, message))
+        }
+    }
+}
+
 /// Whether `other` restores the same claims, was created earlier and has not ended.
 pub fn is_before(other: &VolumeRestore, restore: &VolumeRestore) -> bool {
     let created =
@@ -54,7 +89,7 @@ impl Plan<'_> {
             let mut status = self.status();
             let message = "spec.suspend is true: it starts when that is removed".to_owned();
             self.summarize(&mut status, &Summary::Progressing("Suspended", message));
-            return Step::Wait(Box::new(status), 600);
+            return Step::Wait(Box::new(status), Duration::from_mins(10));
         }
         let mut status = self.status();
         status.phase = Some(RestorePhase::Resolving);
@@ -96,4 +131,62 @@ fn unsupported(spec: &VolumeRestoreSpec) -> Option<Problem> {
 
 fn not_supported(what: &str) -> Problem {
     Problem::new(Reason::NotSupported, format!("this version cannot restore with {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::common::RepositoryKind;
+
+    fn spec(text: &str) -> VolumeRestoreSpec {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_done_yet_is_named() {
+        let fields = [
+            ("{from: {identity: {host: a, path: /b}, repositoryRef: {name: nas}}}", "from.identity"),
+            ("{from: {replicationSource: a}}", "from.replicationSource"),
+            ("{from: {restore: a}}", "from.restore"),
+            ("{from: {backup: a}, to: {claimName: b}}", "spec.to"),
+            ("{from: {backup: a}, method: InPlace}", "method: InPlace"),
+            ("{from: {backup: a}, include: [b]}", "include"),
+            ("{from: {backup: a}, exclude: [b]}", "exclude"),
+            ("{from: {backup: a}, delete: false}", "delete: false"),
+        ];
+        for (text, field) in fields {
+            let problem = unsupported(&spec(text)).unwrap();
+            assert!(problem.message.contains(field), "{problem}");
+            assert_eq!(problem.reason, Reason::NotSupported);
+        }
+        assert_eq!(unsupported(&spec("{from: {backup: a}, workload: Ignore, delete: true, method: Swap}")), None);
+    }
+
+    #[test]
+    fn the_repository_is_named_or_the_only_one_or_the_default() {
+        let key = |name: &str| RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name: name.to_owned() };
+        let cases = [
+            ("{from: {backup: a}}", "{}", Some("nas"), Ok("nas")),
+            ("{from: {backup: a}}", "{}", None, Err(Reason::RepositoryNotFound)),
+            ("{from: {backup: a}}", "{repositoryRefs: [{name: s3}]}", Some("nas"), Ok("s3")),
+            ("{from: {backup: a}}", "{repositoryRefs: [{name: s3}, {name: nas}]}", None, Err(Reason::InvalidSpec)),
+            (
+                "{from: {backup: a, repositoryRef: {name: nas}}}",
+                "{repositoryRefs: [{name: s3}, {name: nas}]}",
+                None,
+                Ok("nas"),
+            ),
+            (
+                "{from: {backup: a, repositoryRef: {name: b2}}}",
+                "{repositoryRefs: [{name: s3}]}",
+                None,
+                Err(Reason::InvalidSpec),
+            ),
+        ];
+        for (restore, backup, default, expected) in cases {
+            let backup = VolumeBackup::new("a", serde_saphyr::from_str(backup).unwrap());
+            let found = repository(&spec(restore), &backup, default.map(key));
+            assert_eq!(found.map_err(|problem| problem.reason), expected.map(key), "{restore}");
+        }
+    }
 }

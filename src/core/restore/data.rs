@@ -1,5 +1,7 @@
 //! The snapshot is looked for, and a new volume is filled from it and checked, while the app runs.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use super::{ClaimSeen, LOOK, Mover, Plan, SOON, Source, Step, Which, words};
@@ -81,7 +83,7 @@ impl Plan<'_> {
 
     /// Fills a new volume for each claim.
     pub(super) fn fill(&self) -> Step {
-        if self.seen.resolving.state != MoverState::Absent {
+        if self.seen.resolving.is_there() {
             return Step::RemoveMover(Which::Resolve);
         }
         for (index, (volume, seen)) in self.volumes().enumerate() {
@@ -274,7 +276,7 @@ impl Plan<'_> {
         if left <= 0 && shown.is_some_and(|condition| condition.reason == problem.reason.as_str()) {
             return Step::RemoveMover(which);
         }
-        self.wait_out(problem, u64::try_from(left).unwrap_or_default().clamp(SOON, LOOK))
+        self.wait_out(problem, Duration::from_secs(u64::try_from(left).unwrap_or_default()).clamp(SOON, LOOK))
     }
 
     fn verdict(&self, failure: &Failure, known: bool) -> Verdict {

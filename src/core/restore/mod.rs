@@ -19,7 +19,7 @@ mod stop;
 mod swap;
 mod words;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use serde_json::Value;
@@ -44,13 +44,13 @@ use crate::{
     },
 };
 
-pub use admit::{claims, is_before};
+pub use admit::{claims, is_before, repository};
 pub use data::ended;
 
-/// How often running work is looked at besides what wakes us, in seconds.
-const LOOK: u64 = 5;
-/// How soon something that takes moments is looked at again, in seconds.
-const SOON: u64 = 1;
+/// How often running work is looked at besides what wakes us.
+const LOOK: Duration = Duration::from_secs(5);
+/// How soon something that takes moments is looked at again, while the app is down.
+const SOON: Duration = Duration::from_millis(400);
 /// Steps that the status keeps.
 const MAX_STEPS: usize = 60;
 
@@ -103,6 +103,15 @@ pub struct Mover {
     pub state: MoverState,
     /// When it ended.
     pub ended: Option<Time>,
+    /// Whether the Secret with its credentials is there although there is no Job.
+    pub has_credentials: bool,
+}
+
+impl Mover {
+    /// Whether anything of it is there.
+    fn is_there(&self) -> bool {
+        self.state != MoverState::Absent || self.has_credentials
+    }
 }
 
 /// A claim and what belongs to it.
@@ -146,8 +155,8 @@ impl Which {
 pub enum Step {
     /// Write the status, then look again.
     Record(Box<VolumeRestoreStatus>),
-    /// Write the status if it differs, and look again when something changes or after so many seconds.
-    Wait(Box<VolumeRestoreStatus>, u64),
+    /// Write the status if it differs, and look again when something changes or after so long.
+    Wait(Box<VolumeRestoreStatus>, Duration),
     /// Add or remove the finalizer.
     Finalizer(bool),
     /// Create the Secret and the Job of a mover.
@@ -308,18 +317,18 @@ impl Plan<'_> {
     }
 
     /// Waits for what goes on by itself. While everything is put back, the failure stays shown.
-    fn wait(&self, seconds: u64, message: String) -> Step {
+    fn wait(&self, pause: Duration, message: String) -> Step {
         let mut status = self.status();
         if status.failure.is_some() {
-            return Step::Wait(Box::new(status), seconds);
+            return Step::Wait(Box::new(status), pause);
         }
         let phase = status.phase.map_or("Progressing", words::phase);
         self.summarize(&mut status, &Summary::Progressing(phase, message));
-        Step::Wait(Box::new(status), seconds)
+        Step::Wait(Box::new(status), pause)
     }
 
     /// Waits for what may clear by itself while the app runs, at most for the restore's `timeout`.
-    fn wait_out(&self, problem: &Problem, seconds: u64) -> Step {
+    fn wait_out(&self, problem: &Problem, pause: Duration) -> Step {
         if self.now - self.last_progress() >= self.timeout() {
             let timeout = self.restore.spec.timeout.unwrap_or(DEFAULT_TIMEOUT);
             let message = format!("no progress for {timeout}: {problem}");
@@ -327,7 +336,7 @@ impl Plan<'_> {
         }
         let mut status = self.status();
         self.summarize(&mut status, &Summary::NotReady(problem.clone()));
-        Step::Wait(Box::new(status), seconds)
+        Step::Wait(Box::new(status), pause)
     }
 
     /// Notes why it failed; from then on everything is put back.

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::{stop::name_of, *};
 use crate::{
     api::{
+        backup::VolumeBackupSpec,
         common::RepositoryKind,
         restore::{RestoreSource, VolumeRestoreSpec},
     },
@@ -482,10 +483,11 @@ impl World {
         let mover = |which: Which| Mover {
             state: self.movers.get(which.word()).cloned().unwrap_or(MoverState::Absent),
             ended: None,
+            has_credentials: false,
         };
         let repository = RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name: "nas".to_owned() };
         let target = |claim: String| BackupVolume { claim, host: APP.to_owned(), path: "/data".to_owned() };
-        let mut backup = VolumeBackup::new("app", Default::default());
+        let mut backup = VolumeBackup::new("app", VolumeBackupSpec::default());
         backup.spec.claim_names = self.claim_names();
         let owner = |kind: Kind| (kind.as_str().to_owned(), "app".to_owned(), "app-uid".to_owned());
         let observed = Observed {

@@ -1,9 +1,10 @@
 //! The app is stopped: first what a crash or a deletion could cost is made safe, then it is scaled down.
 
-use super::{Plan, SOON, Step, words};
+use super::{Plan, SOON, Step, Which, words};
 use crate::{
     api::restore::{RestorePhase, VolumeRestoreStatus},
     core::{
+        driver,
         problem::{Problem, Reason},
         volumes,
         workload::{self, Workload},
@@ -30,11 +31,8 @@ impl Plan<'_> {
     }
 
     pub(super) fn remove_movers(&self) -> Option<Step> {
-        use super::{MoverState::Absent, Which};
-        if self.seen.restoring.state != Absent {
-            return Some(Step::RemoveMover(Which::Restore));
-        }
-        (self.seen.resolving.state != Absent).then_some(Step::RemoveMover(Which::Resolve))
+        let movers = [(Which::Restore, &self.seen.restoring), (Which::Resolve, &self.seen.resolving)];
+        movers.into_iter().find(|(_, mover)| mover.is_there()).map(|(which, _)| Step::RemoveMover(which))
     }
 
     /// Notes which claim and which volume are about to be replaced, and until when what is replaced is kept.
@@ -77,7 +75,7 @@ impl Plan<'_> {
                 return Some(self.fail(&Problem::new(Reason::StagingFailed, message)));
             };
             let (has, needs) = (volumes::capacity(new), volumes::requested(claim));
-            if has.and_then(volumes::number) < needs.and_then(volumes::number) {
+            if has.map(driver::bytes) < needs.map(driver::bytes) {
                 let sizes = [has, needs].map(|size| size.map_or("?", |size| size.0.as_str()));
                 let message = format!(
                     "claim {} was enlarged to {} while its data was restored into a volume of {}: create another \

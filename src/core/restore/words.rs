@@ -144,3 +144,16 @@ pub(super) fn bytes(number: i64) -> String {
         format!("{}.{} {unit}", tenths / 10, tenths % 10)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_for_people() {
+        let sizes = [0, 1023, 1024, 1_288_490_189, 110_000_000_000].map(bytes);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.2 GiB", "102 GiB"]);
+        assert_eq!([0, 999, 1000, 10_213, 1_000_000].map(count), ["0", "999", "1,000", "10,213", "1,000,000"]);
+        assert_eq!(elapsed(chrono::Duration::seconds(72)), "1m12s");
+    }
+}

@@ -1,0 +1,236 @@
+//! What a restore's plan needs to see, and no more of it than the phase asks for.
+
+use std::{collections::BTreeMap, fmt::Debug};
+
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet, StatefulSet},
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
+    storage::v1::VolumeAttachment,
+};
+use kube::{Api, Resource, ResourceExt, api::ListParams};
+use serde::de::DeserializeOwned;
+
+use super::movers;
+use crate::{
+    api::{
+        backup::{RepositoryKey, VolumeBackup},
+        common::RepositoryKind,
+        restore::{RestorePhase, RestoreVolume, VolumeRestore, VolumeRestoreStatus},
+    },
+    clients::cluster,
+    controllers::{context::Context, destination, runner::Reconcile},
+    core::{
+        destination::default_repository,
+        driver,
+        mover_state::MoverState,
+        names::{self, Owner},
+        problem::{Problem, Reason},
+        restore::{ClaimSeen, Mover, Observed, Source, Which, claims, has_ended, is_before, repository},
+        task::{BackupVolume, RateLimits},
+        volumes,
+        workload::{self, PodUse, Workload},
+    },
+};
+
+/// What the plan needs to see now.
+pub(super) async fn observe(ctx: &Context, restore: &VolumeRestore) -> Result<Observed, Problem> {
+    let (namespace, name) = (restore.namespace().unwrap_or_default(), restore.name_any());
+    let uid = restore.uid().unwrap_or_default();
+    let owner = Owner { kind: VolumeRestore::KIND, namespace: Some(namespace.clone()), name: name.clone(), uid };
+    let absent = Mover { state: MoverState::Absent, ended: None, has_credentials: false };
+    let mut seen = Observed {
+        run: names::run_id(&ctx.cluster, &name, &owner.uid, ""),
+        owner,
+        namespace: ctx.namespace.clone(),
+        backup: None,
+        source: None,
+        before: None,
+        full: None,
+        resolving: absent.clone(),
+        restoring: absent,
+        claims: BTreeMap::new(),
+        workloads: vec![],
+        pods: vec![],
+    };
+    let status = restore.status.clone().unwrap_or_default();
+    if has_ended(status.phase) || (status.phase.is_none() && status.failure.is_none()) {
+        return Ok(seen);
+    }
+    seen.resolving = movers::observe(ctx, &seen.run, Which::Resolve).await?;
+    seen.restoring = movers::observe(ctx, &seen.run, Which::Restore).await?;
+    let moves_data = matches!(
+        status.phase,
+        Some(RestorePhase::Resolving | RestorePhase::Queued | RestorePhase::Restoring | RestorePhase::Checking)
+    );
+    if moves_data && status.failure.is_none() {
+        data(ctx, restore, &status, &mut seen).await?;
+    }
+    let names: Vec<String> = match &seen.backup {
+        Some(backup) if status.volumes.is_empty() => claims(backup).unwrap_or_default(),
+        _ => status.volumes.iter().map(|volume| volume.claim.clone()).collect(),
+    };
+    for (index, name) in names.iter().enumerate() {
+        let recorded = status.volumes.iter().find(|volume| volume.claim == *name);
+        let found = claim(ctx, &namespace, name, recorded, index, &seen).await?;
+        seen.claims.insert(name.clone(), found);
+    }
+    if !moves_data || status.volumes.is_empty() || status.failure.is_some() {
+        seen.workloads = workloads(ctx, &namespace).await?;
+        seen.pods = pods(ctx, &namespace).await?;
+        attachments(ctx, &mut seen).await?;
+    }
+    Ok(seen)
+}
+
+/// What is needed until the new volume is filled.
+async fn data(
+    ctx: &Context,
+    restore: &VolumeRestore,
+    status: &VolumeRestoreStatus,
+    seen: &mut Observed,
+) -> Result<(), Problem> {
+    let backup = restore.spec.from.backup.as_deref().unwrap_or_default();
+    let namespace = restore.namespace().unwrap_or_default();
+    seen.backup = cluster::get(&ctx.api::<VolumeBackup>(&namespace), backup).await?;
+    if status.volumes.is_empty() {
+        let others = ctx.stores.restores.store.state();
+        seen.before = others.iter().find(|other| is_before(other, restore)).map(|other| other.name_any());
+    } else if seen.restoring.state == MoverState::Absent {
+        seen.full = ctx.queue.acquire_restore(&seen.owner.uid).err().map(|full| full.to_string());
+    } else {
+        // It runs already: also right after a start of the controller.
+        ctx.queue.resume(&seen.owner.uid, None);
+    }
+    let starts = status.volumes.is_empty() || seen.restoring.state == MoverState::Absent;
+    if let Some(backup) = seen.backup.as_ref().filter(|_| starts) {
+        seen.source = Some(source(ctx, restore, backup).await);
+    }
+    if seen.backup.is_none() && !status.volumes.is_empty() && starts {
+        let message = format!("VolumeBackup {backup} was deleted: create it again");
+        seen.source = Some(Err(Problem::new(Reason::RepositoryNotFound, message)));
+    }
+    Ok(())
+}
+
+/// The repository object that is restored from.
+pub(super) fn repository_key(
+    ctx: &Context,
+    restore: &VolumeRestore,
+    backup: &VolumeBackup,
+) -> Result<RepositoryKey, Problem> {
+    let all = ctx.stores.cluster_repositories.store.state();
+    let default = default_repository(all.iter().map(|object| &**object));
+    let key = |name: String| RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name };
+    repository(&restore.spec, backup, default.map(|object| key(object.name_any())))
+}
+
+async fn source(ctx: &Context, restore: &VolumeRestore, backup: &VolumeBackup) -> Result<Source, Problem> {
+    let key = repository_key(ctx, restore, backup)?;
+    let namespace = restore.namespace().unwrap_or_default();
+    let opened = destination::open(ctx, &key, &namespace, &backup.name_any(), &claims(backup)?).await?;
+    let known = backup.status.iter().flat_map(|status| &status.repositories).find(|known| known.repository == key);
+    let mut targets = vec![];
+    for target in &opened.targets {
+        // Where the snapshots are is what was noted when they were made.
+        let noted = known.and_then(|known| known.targets.iter().find(|noted| noted.claim == target.claim));
+        let url = crate::core::destination::public_url(&target.url);
+        if let Some(noted) = noted.filter(|noted| crate::core::destination::public_url(&noted.url) != url) {
+            let message = format!(
+                "the backups of {} went to {} and {} says {url} now: correct the repository object's url",
+                target.claim, noted.url, key.name
+            );
+            return Err(Problem::new(Reason::RepositoryChanged, message));
+        }
+        let target = noted.unwrap_or(target);
+        let (host, path) = (target.host.clone(), target.path.clone());
+        targets.push(BackupVolume { claim: target.claim.clone(), host, path });
+    }
+    let download = opened.spec.limits.as_ref().and_then(|limits| limits.download.as_ref());
+    let kib = |quantity| u64::try_from(driver::bytes(quantity).div_ceil(1024)).unwrap_or(u64::MAX);
+    Ok(Source {
+        repository: key,
+        id: known.and_then(|known| known.id.clone()),
+        targets,
+        limits: RateLimits { upload: None, download: download.map(kib) },
+    })
+}
+
+/// A claim and what belongs to it.
+async fn claim(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+    recorded: Option<&RestoreVolume>,
+    index: usize,
+    seen: &Observed,
+) -> Result<ClaimSeen, Problem> {
+    let claim = cluster::get(&ctx.api::<PersistentVolumeClaim>(namespace), name).await?;
+    let staging_name = names::of_run(&seen.run, "data", index);
+    let staging = cluster::get(&ctx.own::<PersistentVolumeClaim>(), &staging_name).await?;
+    let staging = staging.filter(|staging| names::belongs_to(staging.metadata.labels.as_ref(), &seen.owner.uid));
+    let previous = recorded.and_then(|volume| volume.previous_volume.as_deref());
+    let staged = staging.as_ref().and_then(volumes::volume_of);
+    let bound = volume(ctx, claim.as_ref().and_then(volumes::volume_of)).await?;
+    let of_name = |name: Option<&str>| bound.clone().filter(|bound| bound.metadata.name.as_deref() == name);
+    Ok(ClaimSeen {
+        previous: match of_name(previous) {
+            Some(previous) => Some(previous),
+            None => volume(ctx, previous).await?,
+        },
+        volume: volume(ctx, recorded.and_then(|volume| volume.volume.as_deref()).or(staged)).await?,
+        bound,
+        claim,
+        staging,
+        attached: vec![],
+    })
+}
+
+async fn volume(ctx: &Context, name: Option<&str>) -> Result<Option<PersistentVolume>, Problem> {
+    match name {
+        Some(name) => cluster::get(&ctx.global(), name).await,
+        None => Ok(None),
+    }
+}
+
+/// The workloads of a namespace.
+async fn workloads(ctx: &Context, namespace: &str) -> Result<Vec<Workload>, Problem> {
+    let deployments = list::<Deployment>(&ctx.api(namespace)).await?;
+    let stateful_sets = list::<StatefulSet>(&ctx.api(namespace)).await?;
+    let deployments = deployments.iter().map(workload::deployment);
+    Ok(deployments.chain(stateful_sets.iter().map(workload::stateful_set)).collect())
+}
+
+/// The pods of a namespace that have claims and have not ended.
+async fn pods(ctx: &Context, namespace: &str) -> Result<Vec<PodUse>, Problem> {
+    let pods = list::<Pod>(&ctx.api(namespace)).await?;
+    let api: Api<ReplicaSet> = ctx.api(namespace);
+    let sets = api.list_metadata(&ListParams::default()).await;
+    let sets = sets.map_err(|error| cluster::problem::<ReplicaSet>("list", "of the namespace", &error))?;
+    let controllers = sets
+        .items
+        .iter()
+        .filter_map(|set| Some((set.metadata.uid.clone()?, workload::controller(&set.metadata)?.clone())));
+    let controllers = controllers.collect();
+    Ok(pods.iter().filter_map(|pod| workload::pod(pod, &controllers)).collect())
+}
+
+/// The nodes to which the volumes that the app had are attached.
+async fn attachments(ctx: &Context, seen: &mut Observed) -> Result<(), Problem> {
+    let attachments = list::<VolumeAttachment>(&ctx.global()).await?;
+    for claim in seen.claims.values_mut() {
+        let previous = claim.previous.as_ref().and_then(|volume| volume.metadata.name.as_deref());
+        let of_previous = attachments.iter().filter(|attachment| {
+            previous.is_some() && attachment.spec.source.persistent_volume_name.as_deref() == previous
+        });
+        claim.attached = of_previous.map(|attachment| attachment.spec.node_name.clone()).collect();
+    }
+    Ok(())
+}
+
+async fn list<K>(api: &Api<K>) -> Result<Vec<K>, Problem>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let list = api.list(&ListParams::default()).await;
+    list.map(|list| list.items).map_err(|error| cluster::problem::<K>("list", "of the namespace", &error))
+}
