@@ -115,7 +115,7 @@ pub(crate) fn subject(ctx: &Context, key: &RepositoryKey, namespace: &str) -> Op
 pub(crate) struct Fetched {
     fields: SensitiveMap,
     /// Where they come from, in words.
-    source: String,
+    pub(crate) source: String,
     /// What changes when they change.
     pub(crate) version: String,
 }

@@ -76,6 +76,7 @@ async fn kinds(
             children::<VolumeSnapshotContent, VolumeBackup>(ctx.clone(), ctx.global()),
             children::<Job, ResticRepository>(ctx.clone(), ctx.own()),
             children::<Job, ClusterResticRepository>(ctx.clone(), ctx.own()),
+            repository::watch_credentials(ctx.clone()),
             sweep::run(ctx.clone()),
             children::<Job, VolumeRestore>(ctx.clone(), ctx.own()),
             children::<PersistentVolumeClaim, VolumeRestore>(ctx.clone(), ctx.own()),

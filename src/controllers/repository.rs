@@ -2,14 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::{Api, ResourceExt, runtime::controller::Action};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use kube::{
+    Api, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{WatchStreamExt, controller::Action, watcher},
+};
 
 use crate::{
     api::{
         backup::{RepositoryKey, VolumeBackup},
         common::{Condition, RepositoryKind, Time},
-        repository::{ClusterResticRepository, RepositoryStatus, ResticRepository},
+        labels,
+        repository::{ClusterResticRepository, Credentials, RepositoryStatus, ResticRepository},
     },
     clients::cluster,
     controllers::{
@@ -18,7 +24,7 @@ use crate::{
         destination,
         errand::{self, Errand},
         maintenance,
-        runner::Reconcile,
+        runner::{Reconcile, touched},
     },
     core::{
         conditions::{self, Summary},
@@ -27,6 +33,27 @@ use crate::{
         repository::{self, DEADLINE, Observed, Step, Subject},
     },
 };
+
+/// Watches the Secrets of the operator's namespace (their metadata only) and has the repository objects looked at
+/// whose credentials change.
+pub(crate) async fn watch_credentials(ctx: Arc<Context>) {
+    let api: Api<PartialObjectMeta<Secret>> = ctx.own();
+    // What the operator makes itself is never a user's credentials.
+    let config = watcher::Config::default().labels(&format!("!{}", labels::RUN)).page_size(100);
+    touched(watcher(api, config).default_backoff())
+        .for_each(|secret| {
+            let name = secret.name_any();
+            let names = |credentials: Option<&Credentials>| {
+                credentials.and_then(|of| of.secret_ref.as_ref()).is_some_and(|of| of.name == name)
+            };
+            ctx.stores.cluster_repositories.wake_where(|repository| {
+                let spec = &repository.spec.repository;
+                names(Some(&spec.credentials)) || names(spec.maintenance_credentials.as_ref())
+            });
+            std::future::ready(())
+        })
+        .await;
+}
 
 /// More steps than one look ever needs: a plan that goes in circles ends here, and is looked at again.
 const STEPS: usize = 20;
@@ -210,11 +237,11 @@ fn rival(ctx: &Context, subject: &Subject) -> Option<String> {
     (default != subject.name()).then_some(default)
 }
 
-async fn credentials(ctx: &Context, subject: &Subject) -> Result<String, Problem> {
+async fn credentials(ctx: &Context, subject: &Subject) -> Result<(String, String), Problem> {
     let namespace = subject.metadata.namespace.as_deref().unwrap_or_default();
     let fetched = destination::fetch(ctx, subject.kind, namespace, &subject.spec.credentials).await?;
     fetched.variables("", "")?;
-    Ok(fetched.version)
+    Ok((fetched.source, fetched.version))
 }
 
 /// Why the claim that holds the repositories cannot be mounted.

@@ -193,7 +193,9 @@ where
 }
 
 /// The objects of a watch that appeared, changed or vanished.
-fn touched<K: Clone>(stream: impl Stream<Item = watcher::Result<watcher::Event<K>>>) -> impl Stream<Item = K> {
+pub(crate) fn touched<K: Clone>(
+    stream: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
+) -> impl Stream<Item = K> {
     stream.filter_map(|event| {
         std::future::ready(match event {
             Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object) | watcher::Event::Delete(object)) => {

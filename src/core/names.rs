@@ -100,8 +100,8 @@ pub fn belongs_to(labels_of: Option<&BTreeMap<String, String>>, owner_uid: &str)
     })
 }
 
-/// The command that accepts what a condition asks to confirm.
+/// The command that accepts what a condition asks to confirm, in back-ticks so that programs find it in a message.
 pub fn accept_command(resource: &str, namespace: Option<&str>, name: &str, id: &str) -> String {
     let namespace = namespace.map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
-    format!("kubectl annotate {resource}{namespace} {name} --overwrite {}={id}", annotations::ACCEPT)
+    format!("`kubectl annotate {resource}{namespace} {name} --overwrite {}={id}`", annotations::ACCEPT)
 }

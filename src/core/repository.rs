@@ -11,8 +11,7 @@ use crate::{
         backup::{RepositoryKey, VolumeBackup},
         common::{RepositoryKind, Time},
         repository::{
-            Base, ClusterResticRepository, Credentials, RepositoryPhase, RepositorySpec, RepositoryStatus,
-            ResticRepository,
+            Base, ClusterResticRepository, RepositoryPhase, RepositorySpec, RepositoryStatus, ResticRepository,
         },
     },
     core::{
@@ -35,6 +34,8 @@ const EAGER_FOR: i64 = 300;
 const BACKSTOP: Duration = Duration::from_mins(10);
 /// How often an object that is not ready is looked at: its Secret may have changed.
 const PAUSE: Duration = Duration::from_secs(30);
+/// How often credentials are looked at that are not watched.
+const UNWATCHED: Duration = Duration::from_mins(1);
 /// How often a mover is looked at, should no watch tell.
 const SOON: Duration = Duration::from_secs(5);
 /// The longest time that a question or a creation may take, in seconds.
@@ -58,8 +59,8 @@ pub struct Subject {
 pub struct Observed {
     /// The older object that is the default already.
     pub rival: Option<String>,
-    /// What changes when the credentials change; or why they cannot be had.
-    pub credentials: Result<String, Problem>,
+    /// Where the credentials come from, in words, and what changes when they change; or why they cannot be had.
+    pub credentials: Result<(String, String), Problem>,
     /// Why the volume that holds the repositories cannot be mounted.
     pub volume: Option<Problem>,
     /// The mover that asks or creates.
@@ -261,7 +262,7 @@ fn standing(subject: &Subject, cluster: &str, seen: &Observed) -> Result<String,
         return Err(wrong(problem.clone()));
     }
     let unreachable = |problem: Problem| (Some(RepositoryPhase::Unreachable), Summary::NotReady(problem));
-    let version = seen.credentials.clone().map_err(unreachable)?;
+    let (_, version) = seen.credentials.clone().map_err(unreachable)?;
     let generation = subject.metadata.generation.unwrap_or_default().to_string();
     Ok(names::hash(&[&generation, &version], 16))
 }
@@ -331,7 +332,7 @@ fn is_wanted(subject: &Subject, task: &Task, version: &str, seen: &Observed, now
     let accepts = found.is_some_and(|found| {
         let accept = subject.annotation(annotations::ACCEPT);
         status.phase == Some(RepositoryPhase::Changed)
-            && accept.is_some_and(|id| found.message.ends_with(&format!("={id}")))
+            && accept.is_some_and(|id| found.message.ends_with(&format!("={id}`")))
     });
     let asked = status.probed_at.unwrap_or_default();
     accepts || seen.doubt.is_some_and(|doubt| doubt > asked) || next_question(subject).is_some_and(|at| at <= now)
@@ -352,7 +353,14 @@ fn next_question(subject: &Subject) -> Option<Time> {
 fn settled(subject: &Subject, seen: &Observed, now: Time) -> Step {
     let status = handled(subject, seen);
     let wait = next_question(subject).and_then(|at| (at - now).to_std().ok()).unwrap_or(BACKSTOP);
-    let longest = if status.phase == Some(RepositoryPhase::Ready) { BACKSTOP } else { PAUSE };
+    let watched =
+        subject.kind == RepositoryKind::ClusterResticRepository && subject.spec.credentials.secret_ref.is_some();
+    let longest = match status.phase {
+        Some(RepositoryPhase::Ready) if watched => BACKSTOP,
+        // No watch tells that an item, or a Secret elsewhere, has changed.
+        Some(RepositoryPhase::Ready) => UNWATCHED,
+        _ => PAUSE,
+    };
     write_or_wait(subject, status, wait.clamp(Duration::from_secs(1), longest))
 }
 
@@ -367,7 +375,10 @@ fn answered(subject: &Subject, base_url: &str, seen: &Observed, now: Time) -> Re
         MoverState::Finished(answer) => match (&answer.outcome, &answer.repository) {
             (Outcome::Found, Some(id)) => known_base(subject, base_url, id),
             (Outcome::Created, Some(id)) => Ok(id.clone()),
-            (Outcome::Failed(failure), _) => Err(failed(subject, base_url, failure.kind, &failure.message)),
+            (Outcome::Failed(failure), _) => {
+                let source = seen.credentials.as_ref().map_or("the credentials", |(source, _)| source);
+                Err(failed(subject, base_url, failure.kind, &failure.message, source))
+            }
             (other, _) => Err(unreachable(base_url, &format!("the mover answers something else: {other:?}"))),
         },
         MoverState::Lost(problem) if problem.reason == Reason::DeadlineExceeded => {
@@ -420,12 +431,17 @@ fn known_base(subject: &Subject, base_url: &str, id: &str) -> Result<String, (Re
     }
 }
 
-fn failed(subject: &Subject, base_url: &str, kind: FailureKind, words: &str) -> (RepositoryPhase, Problem) {
+fn failed(
+    subject: &Subject,
+    base_url: &str,
+    kind: FailureKind,
+    words: &str,
+    source: &str,
+) -> (RepositoryPhase, Problem) {
     let url = public_url(base_url);
     match kind {
         FailureKind::NoRepository | FailureKind::BaseChanged => missing(subject, &url, base_url),
         FailureKind::WrongPassword => {
-            let source = credentials_name(&subject.spec.credentials);
             let message = format!("the password is not that of {url}: correct RESTIC_PASSWORD in {source}");
             (RepositoryPhase::Unreachable, Problem::new(Reason::WrongPassword, message))
         }
@@ -458,15 +474,6 @@ fn missing(subject: &Subject, url: &str, base_url: &str) -> (RepositoryPhase, Pr
         format!("{what}. If this is the right place for new backups, accept that it is created: {command}")
     };
     (phase, Problem::new(reason, message))
-}
-
-/// Where credentials come from, in words.
-pub fn credentials_name(credentials: &Credentials) -> String {
-    match (&credentials.secret_ref, &credentials.onepassword) {
-        (Some(secret), _) => format!("Secret {}", secret.name),
-        (None, Some(item)) => format!("1Password item {}", item.item),
-        (None, None) => "credentials".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -171,7 +171,7 @@ fn ready(backup: &VolumeBackup, declaration: &Declaration) -> Summary {
     let places = places.collect::<Vec<_>>().join(", ");
     if declaration.schedules.is_empty() {
         let command = format!(
-            "kubectl annotate volumebackup -n {} {} --overwrite {}=$NOW {}=$NOW",
+            "`kubectl annotate volumebackup -n {} {} --overwrite {}=$NOW {}=$NOW`",
             backup.namespace().unwrap_or_default(),
             backup.name_any(),
             annotations::REQUESTED_AT,

@@ -14,12 +14,12 @@ use crate::{
             BackupPhase, BackupTarget, DEFAULT_DEADLINE, DEFAULT_RETRIES, DEFAULT_STAGING_TIMEOUT, Progress,
             RepositoryKey, Run, RunRecord, RunResult, VolumeBackup, VolumeBackupStatus,
         },
-        common::Time,
+        common::{ConditionStatus, Time},
         foreign::{VolumeSnapshot, VolumeSnapshotContent},
         repository::RepositorySpec,
     },
     core::{
-        driver,
+        conditions, driver,
         job::{self, Mount, MoverJob},
         mover_state::MoverState,
         names,
@@ -122,18 +122,24 @@ fn is_ready(snapshot: &VolumeSnapshot) -> bool {
         && snapshot.status.as_ref().is_some_and(|status| status.ready_to_use == Some(true))
 }
 
-/// A step of staging, unless it waits: then it says what for, and not for ever.
+/// A step of staging, but not for ever; and where it waits, it says what is wrong.
 fn in_time(backup: &VolumeBackup, run: &Run, seen: &Observed, step: Step, now: Time) -> Step {
-    let Step::Wait(wait) = step else { return step };
     let trouble = trouble(seen);
     if is_late(backup, run, now) {
-        let why = trouble.unwrap_or_else(|| "nothing is reported; see the driver's pods".to_owned());
+        // What the API refuses, a quota for example, stands in the condition.
+        let refused = || {
+            let status = backup.status.as_ref()?;
+            let ready = conditions::get(&status.conditions, conditions::READY)?;
+            (ready.status == ConditionStatus::False).then(|| ready.message.clone())
+        };
+        let why = trouble.or_else(refused);
+        let why = why.unwrap_or_else(|| "nothing is reported; see the driver's pods".to_owned());
         let message = format!("the snapshot was not ready within {}: {why}", staging_timeout(backup));
         return fail(backup, run, seen, &Problem::new(Reason::StagingFailed, message), now);
     }
-    match trouble {
-        Some(trouble) => say(backup, &trouble, wait),
-        None => Step::Wait(wait),
+    match (trouble, step) {
+        (Some(trouble), Step::Wait(wait)) => say(backup, &trouble, wait),
+        (_, step) => step,
     }
 }
 

@@ -316,7 +316,7 @@ fn a_history_does_not_fork_unasked() {
     let (status, reason, message) = ready(&cluster);
     assert_eq!((status, reason.as_str()), (ConditionStatus::False, "RepositoryChanged"));
     assert_yaml_snapshot!(message);
-    let id = message.rsplit_once('=').unwrap().1.to_owned();
+    let id = message.rsplit_once('=').unwrap().1.trim_end_matches('`').to_owned();
     cluster.backup.annotations_mut().insert(annotations::ACCEPT.to_owned(), id);
     cluster.settle();
     assert_eq!(cluster.status().phase, Some(BackupPhase::Idle));

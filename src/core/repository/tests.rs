@@ -37,7 +37,7 @@ impl Place {
             },
             seen: Observed {
                 rival: None,
-                credentials: Ok("1".to_owned()),
+                credentials: Ok(("Secret strongroom-system/restic".to_owned(), "1".to_owned())),
                 volume: None,
                 errand: errand::Seen::default(),
                 backups: 0,
@@ -105,7 +105,7 @@ impl Place {
     }
 
     fn accept(&mut self) {
-        let id = self.ready().1.rsplit_once('=').unwrap().1.to_owned();
+        let id = self.ready().1.rsplit_once('=').unwrap().1.trim_end_matches('`').to_owned();
         self.annotate(annotations::ACCEPT, &id);
         self.settle();
     }
@@ -126,7 +126,7 @@ fn a_base_is_created_once_and_only_when_accepted() {
     assert_eq!(place.subject.status.base, Some(Base { id: "cccccccccccc".to_owned() }));
     // It vanishes: that is never taken for "new", although the annotation is still there.
     place.base = None;
-    place.seen.credentials = Ok("2".to_owned());
+    place.seen.credentials = Ok(("Secret strongroom-system/restic".to_owned(), "2".to_owned()));
     place.settle();
     said.push(place.ready());
     assert_eq!(place.base, None);
@@ -139,7 +139,7 @@ fn a_base_is_created_once_and_only_when_accepted() {
     assert_eq!(place.subject.status.base, Some(Base { id: "dddddddddddd".to_owned() }));
     // It vanishes, and someone accepts that.
     place.base = None;
-    place.seen.credentials = Ok("3".to_owned());
+    place.seen.credentials = Ok(("Secret strongroom-system/restic".to_owned(), "3".to_owned()));
     place.settle();
     place.accept();
     assert_eq!(place.base, Some("cccccccccccc"));
