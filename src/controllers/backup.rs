@@ -106,7 +106,7 @@ fn wake_repository(ctx: &Context, key: &RepositoryKey, namespace: Option<&str>) 
 }
 
 /// Has those looked at that wait for a place.
-fn wake_queued(ctx: &Context) {
+pub(crate) fn wake_queued(ctx: &Context) {
     let waits = |status: &VolumeBackupStatus| status.phase == Some(BackupPhase::Queued);
     ctx.stores.backups.wake_where(|backup| backup.status.as_ref().is_some_and(waits));
 }

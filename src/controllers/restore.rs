@@ -20,6 +20,7 @@ use crate::{
     },
     clients::cluster,
     controllers::{
+        backup::{stores_are_filled, wake_queued},
         context::{Context, Handle, Stores},
         runner::Reconcile,
     },
@@ -52,6 +53,8 @@ impl Reconcile for VolumeRestore {
 
     async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
         stores_are_filled(&ctx).await;
+        // It ends only with the controller.
+        let _ = ctx.stores.restores.store.wait_until_ready().await;
         let api = object.api(&ctx);
         for _ in 0..STEPS {
             let Some(restore) = cluster::get(&api, &object.name_any()).await? else {
@@ -85,15 +88,8 @@ impl Reconcile for VolumeRestore {
 
     fn deleted(&self, ctx: &Context) {
         release(ctx, &self.uid().unwrap_or_default());
+        ctx.sweep.notify_one();
     }
-}
-
-/// Waits until what a plan looks up in the stores is there: after a start, nothing may seem to be missing.
-async fn stores_are_filled(ctx: &Context) {
-    // They end only with the controller.
-    let _ = ctx.stores.restores.store.wait_until_ready().await;
-    let _ = ctx.stores.repositories.store.wait_until_ready().await;
-    let _ = ctx.stores.cluster_repositories.store.wait_until_ready().await;
 }
 
 /// Gives the place among the movers back.
@@ -101,6 +97,7 @@ fn release(ctx: &Context, uid: &str) {
     ctx.queue.release(uid);
     let waits = |status: &VolumeRestoreStatus| status.phase == Some(RestorePhase::Queued);
     ctx.stores.restores.wake_where(|restore| restore.status.as_ref().is_some_and(waits));
+    wake_queued(ctx);
 }
 
 /// One look at an object, and one step.

@@ -1,11 +1,11 @@
 //! The movers of a restore: a Secret and a Job of the same name.
 
-use k8s_openapi::api::{batch::v1::Job, core::v1::Secret};
+use k8s_openapi::api::batch::v1::Job;
 
 use crate::{
     api::restore::VolumeRestore,
     clients::cluster,
-    controllers::{context::Context, destination, jobs, restore::observe},
+    controllers::{children, context::Context, destination, jobs, restore::observe},
     core::{
         job::{self, Mount, MoverJob},
         mover_state::MoverState,
@@ -27,7 +27,7 @@ fn name_of(run: &str, which: Which) -> String {
 pub(super) async fn observe(ctx: &Context, run: &str, which: Which) -> Result<Mover, Problem> {
     let name = name_of(run, which);
     let (found, state) = jobs::observe(ctx, &name).await?;
-    let has_credentials = state == MoverState::Absent && credentials(ctx, &name).await?.is_some();
+    let has_credentials = state == MoverState::Absent && children::secret(ctx, &name).await?.is_some();
     Ok(Mover { state, ended: found.as_ref().and_then(ended), has_credentials })
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn start(
 /// Deletes the Secret and then the Job, so that a Job never finds an older run's Secret.
 pub(super) async fn remove(ctx: &Context, seen: &Observed, which: Which) -> Result<(), Problem> {
     let (name, uid) = (name_of(&seen.run, which), &seen.owner.uid);
-    if let Some(secret) = credentials(ctx, &name).await?
+    if let Some(secret) = children::secret(ctx, &name).await?
         && names::belongs_to(secret.metadata.labels.as_ref(), uid)
     {
         cluster::delete(&ctx.own(), &secret).await?;
@@ -82,11 +82,4 @@ pub(super) async fn remove(ctx: &Context, seen: &Observed, which: Which) -> Resu
         cluster::delete(&jobs, &job).await?;
     }
     Ok(())
-}
-
-/// A Secret without its values, which nobody needs to see that only deletes it.
-async fn credentials(ctx: &Context, name: &str) -> Result<Option<Secret>, Problem> {
-    let found = ctx.own::<Secret>().get_metadata_opt(name).await;
-    let found = found.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
-    Ok(found.map(|found| Secret { metadata: found.metadata, ..Secret::default() }))
 }

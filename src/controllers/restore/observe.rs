@@ -14,19 +14,18 @@ use super::movers;
 use crate::{
     api::{
         backup::{RepositoryKey, VolumeBackup},
-        common::RepositoryKind,
         restore::{RestorePhase, RestoreVolume, VolumeRestore, VolumeRestoreStatus},
     },
     clients::cluster,
-    controllers::{context::Context, destination, runner::Reconcile},
+    controllers::{backup::default_key, context::Context, destination, runner::Reconcile},
     core::{
-        destination::default_repository,
-        driver,
+        backup::rate_limits,
+        destination::public_url,
         mover_state::MoverState,
         names::{self, Owner},
         problem::{Problem, Reason},
         restore::{ClaimSeen, Mover, Observed, Source, Which, claims, has_ended, is_before, repository},
-        task::{BackupVolume, RateLimits},
+        task::BackupVolume,
         volumes,
         workload::{self, PodUse, Workload},
     },
@@ -118,10 +117,7 @@ pub(super) fn repository_key(
     restore: &VolumeRestore,
     backup: &VolumeBackup,
 ) -> Result<RepositoryKey, Problem> {
-    let all = ctx.stores.cluster_repositories.store.state();
-    let default = default_repository(all.iter().map(|object| &**object));
-    let key = |name: String| RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name };
-    repository(&restore.spec, backup, default.map(|object| key(object.name_any())))
+    repository(&restore.spec, backup, default_key(ctx))
 }
 
 async fn source(ctx: &Context, restore: &VolumeRestore, backup: &VolumeBackup) -> Result<Source, Problem> {
@@ -133,8 +129,8 @@ async fn source(ctx: &Context, restore: &VolumeRestore, backup: &VolumeBackup) -
     for target in &opened.targets {
         // Where the snapshots are is what was noted when they were made.
         let noted = known.and_then(|known| known.targets.iter().find(|noted| noted.claim == target.claim));
-        let url = crate::core::destination::public_url(&target.url);
-        if let Some(noted) = noted.filter(|noted| crate::core::destination::public_url(&noted.url) != url) {
+        let url = public_url(&target.url);
+        if let Some(noted) = noted.filter(|noted| public_url(&noted.url) != url) {
             let message = format!(
                 "the backups of {} went to {} and {} says {url} now: correct the repository object's url",
                 target.claim, noted.url, key.name
@@ -145,13 +141,11 @@ async fn source(ctx: &Context, restore: &VolumeRestore, backup: &VolumeBackup) -
         let (host, path) = (target.host.clone(), target.path.clone());
         targets.push(BackupVolume { claim: target.claim.clone(), host, path });
     }
-    let download = opened.spec.limits.as_ref().and_then(|limits| limits.download.as_ref());
-    let kib = |quantity| u64::try_from(driver::bytes(quantity).div_ceil(1024)).unwrap_or(u64::MAX);
     Ok(Source {
         repository: key,
         id: known.and_then(|known| known.id.clone()),
         targets,
-        limits: RateLimits { upload: None, download: download.map(kib) },
+        limits: rate_limits(&opened.spec),
     })
 }
 

@@ -33,6 +33,7 @@ use crate::{
 
 pub use declared::{claim_names, repository_keys};
 pub use results::{FRESH, LAST_RUN};
+pub(crate) use run::rate_limits;
 
 /// The longest time without a look, whatever is awaited.
 const BACKSTOP: std::time::Duration = std::time::Duration::from_mins(10);

@@ -152,7 +152,7 @@ impl World {
             scenario,
         };
         for name in world.claim_names() {
-            world.create_claim(world.manifest(&name, "fast"));
+            world.create_claim(Self::manifest(&name, "fast"));
             world.bind();
             let volume = world.claim(&name).unwrap().spec.unwrap().volume_name.unwrap();
             world.data.insert(volume.clone(), OLD);
@@ -216,7 +216,7 @@ impl World {
     }
 
     /// The claim as Git has it.
-    fn manifest(&self, name: &str, class: &str) -> PersistentVolumeClaim {
+    fn manifest(name: &str, class: &str) -> PersistentVolumeClaim {
         typed(json!({
             "metadata": {"name": name, "namespace": APP, "labels": {"app": "app"}},
             "spec": {
@@ -360,7 +360,7 @@ impl World {
         if alive < wanted && !(is_stateful && self.pods.iter().any(|pod| pod.ending)) {
             for name in self.claim_names() {
                 if is_stateful {
-                    self.create_claim(self.manifest(&name, "fast"));
+                    self.create_claim(Self::manifest(&name, "fast"));
                 }
             }
             let name = format!("app-{}", self.unique());
@@ -617,11 +617,11 @@ impl World {
         match which % 6 {
             0 | 1 => {
                 for name in names {
-                    self.create_claim(self.manifest(&name, "fast"));
+                    self.create_claim(Self::manifest(&name, "fast"));
                 }
             }
             2 if self.mischief("another class", 1) => {
-                self.create_claim(self.manifest(&names[0], "slow"));
+                self.create_claim(Self::manifest(&names[0], "slow"));
             }
             3 if self.mischief("scale", 3) => {
                 let replicas = self.scenario.replicas;
@@ -745,13 +745,14 @@ impl World {
     }
 }
 
+const PHASES: [RestorePhase; 4] =
+    [RestorePhase::Restoring, RestorePhase::Stopping, RestorePhase::Swapping, RestorePhase::Starting];
+
 fn scenarios() -> impl Strategy<Value = Scenario> {
     let fate = || prop_oneof![4 => Just(Fate::Good), 1 => Just(Fate::LaterGood), 1 => Just(Fate::Bad)];
     let kind = prop_oneof![Just(Kind::Deployment), Just(Kind::StatefulSet)];
     let policy = prop_oneof![Just(DELETE), Just(RETAIN)];
     let choices = proptest::collection::vec(any::<u8>(), 0..400);
-    const PHASES: [RestorePhase; 4] =
-        [RestorePhase::Restoring, RestorePhase::Stopping, RestorePhase::Swapping, RestorePhase::Starting];
     let deleted_in = proptest::option::of(proptest::sample::select(&PHASES[..]));
     let fates = (fate(), fate(), proptest::bool::weighted(0.15), deleted_in);
     (kind, 1..=2_usize, policy, any::<bool>(), fates, choices).prop_map(
