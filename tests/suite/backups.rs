@@ -20,7 +20,7 @@ pub fn app(namespace: &str, name: &str, class: &str) -> String {
          metadata: {{labels: {{app: {name}}}}}\n    spec:\n      automountServiceAccountToken: false\n      \
          terminationGracePeriodSeconds: 1\n      securityContext: {{runAsNonRoot: true, runAsUser: 1000, \
          seccompProfile: {{type: RuntimeDefault}}}}\n      containers:\n        - name: app\n          \
-         image: strongroom-test:dev\n          imagePullPolicy: Never\n          \
+         image: localhost/strongroom-test:dev\n          imagePullPolicy: Never\n          \
          command: [/bin/sh, -c, \"trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done\"]\n          \
          volumeMounts: [{{name: data, mountPath: /data}}]\n          securityContext: \
          {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}\n      \

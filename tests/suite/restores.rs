@@ -98,7 +98,7 @@ fn a_statefulset_comes_back() {
          resources: {{requests: {{storage: 512Mi}}}}}}\n  template:\n    metadata: {{labels: {{app: app}}}}\n    \
          spec:\n      terminationGracePeriodSeconds: 1\n      securityContext: {{runAsNonRoot: true, runAsUser: 1000, \
          seccompProfile: {{type: RuntimeDefault}}}}\n      containers:\n        - name: app\n          \
-         image: strongroom-test:dev\n          imagePullPolicy: Never\n          \
+         image: localhost/strongroom-test:dev\n          imagePullPolicy: Never\n          \
          command: [/bin/sh, -c, \"trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done\"]\n          \
          volumeMounts: [{{name: data, mountPath: /data}}]\n          securityContext: \
          {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}\n"

@@ -3,6 +3,7 @@ package csi
 import (
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,8 +46,14 @@ func (c *cephfs) clone(v volume) error {
 	return c.limit(v, v.Bytes)
 }
 
+// limit sets a volume's quota. It names the quota group and goes through the pool, because a full
+// subvolume refuses even this on itself.
 func (c *cephfs) limit(v volume, bytes int64) error {
-	return run("btrfs", "qgroup", "limit", strconv.FormatInt(bytes, 10), c.folder(v.ID))
+	raw, err := exec.Command("btrfs", "inspect-internal", "rootid", c.folder(v.ID)).Output()
+	if err != nil {
+		return fmt.Errorf("find the quota group of volume %s: %w", v.ID, err)
+	}
+	return run("btrfs", "qgroup", "limit", strconv.FormatInt(bytes, 10), "0/"+strings.TrimSpace(string(raw)), c.pool)
 }
 
 func (c *cephfs) remove(v volume) error {
@@ -102,17 +109,28 @@ func (c *cephfs) used(_ volume, path string) (int64, error) {
 	return strconv.ParseInt(fields[1], 10, 64)
 }
 
+// spare is what a full volume still has: without it btrfs refuses to delete files, as CephFS does not.
+const spare = 64 << 10
+
 // fill lowers the quota to what is used already.
 func (c *cephfs) fill(v volume, path string) (func(), error) {
 	if v.Shallow {
 		return func() {}, nil
 	}
+	// What was deleted a moment ago still counts until it is written down.
+	if err := run("btrfs", "filesystem", "sync", path); err != nil {
+		return nil, err
+	}
 	used, err := c.used(v, path)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.limit(v, max(used, 1)); err != nil {
+	if err := c.limit(v, used+spare); err != nil {
 		return nil, err
 	}
-	return func() { _ = c.limit(v, v.Bytes) }, nil
+	return func() {
+		if err := c.limit(v, v.Bytes); err != nil {
+			log.Printf("cannot give volume %s its space back: %v", v.ID, err)
+		}
+	}, nil
 }

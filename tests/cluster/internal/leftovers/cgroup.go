@@ -51,8 +51,19 @@ func PrepareCgroups(name string) (string, error) {
 				}
 			}
 		}
+		// All pods together would else get as much as one of the machine's own processes.
+		if err := writeIfThere(filepath.Join(dir, "cpu.shares"), "4096"); err != nil {
+			return "", err
+		}
 	}
 	return "", nil
+}
+
+func writeIfThere(path, text string) error {
+	if _, err := os.Stat(path); err != nil {
+		return nil
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
 }
 
 // v1Hierarchies are the mounted ones; the names that join two controllers are links to the same.

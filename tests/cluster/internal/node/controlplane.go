@@ -57,6 +57,8 @@ func (p parts) controllerManager() part {
 		"--use-service-account-credentials", "--service-account-private-key-file", p.pki("sa.key"),
 		"--root-ca-file", p.pki("ca.crt"),
 		"--bind-address", "127.0.0.1", "--leader-elect=false",
+		// It makes a service account for each of its controllers first; by default it holds itself back.
+		"--kube-api-qps", "200", "--kube-api-burst", "400",
 	}}
 }
 

@@ -36,11 +36,13 @@ func Init(c state.Cluster) error {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
+	proxy := os.NewFile(proxyFD, "proxy")
 	child, err := os.StartProcess("/proc/self/exe", []string{"strongroom-cluster", "internal-supervise", "--name", c.Name},
-		&os.ProcAttr{Env: os.Environ(), Files: []*os.File{nil, os.Stdout, os.Stderr, os.NewFile(proxyFD, "proxy")}})
+		&os.ProcAttr{Env: os.Environ(), Files: []*os.File{nil, os.Stdout, os.Stderr, proxy}})
 	if err != nil {
 		return err
 	}
+	proxy.Close() // or connections would wait for a supervisor that is gone
 	for {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, 0, nil)

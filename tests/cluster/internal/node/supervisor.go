@@ -46,7 +46,7 @@ func start(c state.Cluster, k *keeper) error {
 	}
 	imported := make(chan error, 1)
 	go func() { imported <- importPause(config) }()
-	if err := await("etcd", 30*time.Second, dial("tcp", "127.0.0.1:2379")); err != nil {
+	if err := await("etcd", dial("tcp", "127.0.0.1:2379")); err != nil {
 		return err
 	}
 
@@ -56,7 +56,7 @@ func start(c state.Cluster, k *keeper) error {
 	if err != nil {
 		return err
 	}
-	if err := await("the API server", 90*time.Second, api.ready); err != nil {
+	if err := await("the API server", api.ready); err != nil {
 		return err
 	}
 
@@ -74,10 +74,10 @@ func start(c state.Cluster, k *keeper) error {
 	}
 
 	k.step("waiting for the node")
-	if err := await("the node", 90*time.Second, api.usable); err != nil {
+	if err := await("the node", api.usable); err != nil {
 		return err
 	}
-	return await("cluster DNS", 30*time.Second, dial("tcp", nodeIP+":53"))
+	return await("cluster DNS", dial("tcp", nodeIP+":53"))
 }
 
 func prepare(c state.Cluster, config state.Config) error {
@@ -98,10 +98,11 @@ func prepare(c state.Cluster, config state.Config) error {
 
 // startStorage brings what storage consists of in the API, and what watches it.
 func startStorage(k *keeper, p parts) error {
-	if err := create(p, p.config.CRDs); err != nil {
+	// On a very slow machine a first request may time out.
+	if err := await("the API for custom resources", func() error { return applyFile(p, p.config.CRDs, "") }); err != nil {
 		return err
 	}
-	if err := createEmbedded(p, "storage.yaml"); err != nil {
+	if err := await("the API for storage", func() error { return applyEmbedded(p, "storage.yaml") }); err != nil {
 		return err
 	}
 	for _, kind := range storageKinds {
@@ -109,7 +110,7 @@ func startStorage(k *keeper, p parts) error {
 		k.keep(p.attacher(kind))
 	}
 	// The CRDs take a moment until they are served.
-	if err := await("the snapshot API", 30*time.Second, func() error { return createEmbedded(p, "snapshots.yaml") }); err != nil {
+	if err := await("the snapshot API", func() error { return applyEmbedded(p, "snapshots.yaml") }); err != nil {
 		return err
 	}
 	k.keep(p.snapshotController())
@@ -119,17 +120,17 @@ func startStorage(k *keeper, p parts) error {
 	return nil
 }
 
-func create(p parts, path string) error {
-	return kubectl(p, "", "create", "--validate=false", "-f", path)
-}
-
-// createEmbedded may be called again after it failed half way.
-func createEmbedded(p parts, name string) error {
+func applyEmbedded(p parts, name string) error {
 	raw, err := manifests.ReadFile("manifests/" + name)
 	if err != nil {
 		return err
 	}
-	return kubectl(p, string(raw), "apply", "--server-side", "--validate=false", "-f", "-")
+	return applyFile(p, "-", string(raw))
+}
+
+// applyFile may be called again after it failed half way.
+func applyFile(p parts, path, stdin string) error {
+	return kubectl(p, stdin, "apply", "--server-side", "--validate=false", "-f", path)
 }
 
 func kubectl(p parts, stdin string, args ...string) error {
@@ -143,7 +144,7 @@ func kubectl(p parts, stdin string, args ...string) error {
 
 // importPause puts the one image on the node without which no pod starts.
 func importPause(config state.Config) error {
-	if err := await("containerd", 30*time.Second, dial("unix", "/run/containerd/containerd.sock")); err != nil {
+	if err := await("containerd", dial("unix", "/run/containerd/containerd.sock")); err != nil {
 		return err
 	}
 	raw, err := exec.Command("ctr", "-n", "k8s.io", "images", "import", config.PauseImage).CombinedOutput()
@@ -163,16 +164,19 @@ func dial(network, address string) func() error {
 	}
 }
 
+// patience is long because a machine may be slow and busy; a part that dies is in the status meanwhile.
+const patience = 5 * time.Minute
+
 // await asks often, because every wait adds to the time until the cluster can be used.
-func await(what string, limit time.Duration, ready func() error) error {
-	deadline := time.Now().Add(limit)
+func await(what string, ready func() error) error {
+	deadline := time.Now().Add(patience)
 	for {
 		err := ready()
 		if err == nil {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s was not ready after %s: %w", what, limit, err)
+			return fmt.Errorf("%s was not ready after %s: %w", what, patience, err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

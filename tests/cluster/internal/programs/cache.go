@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"strongroom.dev/cluster/internal/state"
@@ -75,6 +76,7 @@ func BinFolders() ([]string, error) {
 			}
 		}
 	}
+	slices.Sort(folders)
 	return folders, nil
 }
 

@@ -91,12 +91,12 @@ func (k kube) sh(namespace, pod, script string) (string, error) {
 func claim(namespace, name, class, mode, source string) string {
 	text := fmt.Sprintf(`apiVersion: v1
 kind: PersistentVolumeClaim
-metadata: {name: %s, namespace: %s, labels: {claim: %s}}
+metadata: {name: %s, namespace: %s}
 spec:
   storageClassName: %s
   accessModes: [%s]
   resources: {requests: {storage: 1Gi}}
-`, name, namespace, name, class, mode)
+`, name, namespace, class, mode)
 	if kind, from, ok := strings.Cut(source, "/"); ok {
 		group := ""
 		if kind == "VolumeSnapshot" {

@@ -250,8 +250,11 @@ kind: VolumeGroupSnapshot
 metadata: {name: group, namespace: app}
 spec:
   volumeGroupSnapshotClassName: csi-ceph-blockpool
-  source: {selector: {matchExpressions: [{key: claim, operator: In, values: [block, from-block]}]}}
+  source: {selector: {matchLabels: {group: "yes"}}}
 `
+	if _, err := b.kube.run("", "label", "-n", app, "pvc/block", "pvc/from-block", "group=yes"); err != nil {
+		return err
+	}
 	if err := b.kube.apply(group); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -115,21 +116,45 @@ func (c Cluster) LiveInit() int {
 	return record.PID
 }
 
-// startTime is field 22 of /proc/PID/stat. A zombie counts as gone.
+// Dying tells whether the init was killed, and only still waits for the processes of its namespace.
+func (c Cluster) Dying() bool {
+	var record Init
+	if err := ReadJSON(c.Path("init.json"), &record); err != nil {
+		return false
+	}
+	stat, err := readStat(record.PID)
+	return err == nil && stat.exiting
+}
+
+// startTime of a process; a zombie counts as gone.
 func startTime(pid int) (string, error) {
+	stat, err := readStat(pid)
+	if err == nil && (stat.condition == "Z" || stat.condition == "X") {
+		err = os.ErrNotExist
+	}
+	return stat.start, err
+}
+
+type stat struct {
+	condition string
+	exiting   bool
+	start     string
+}
+
+// readStat reads fields 3, 9 and 22 of /proc/PID/stat.
+func readStat(pid int) (stat, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return "", err
+		return stat{}, err
 	}
 	// The second field is the command in parentheses and may hold anything.
 	rest := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
 	if len(rest) < 20 {
-		return "", errors.New("unexpected format of /proc/PID/stat")
+		return stat{}, errors.New("unexpected format of /proc/PID/stat")
 	}
-	if rest[0] == "Z" || rest[0] == "X" {
-		return "", os.ErrNotExist
-	}
-	return rest[19], nil
+	const exiting = 0x4 // PF_EXITING
+	flags, _ := strconv.ParseUint(rest[6], 10, 64)
+	return stat{condition: rest[0], exiting: flags&exiting != 0, start: rest[19]}, nil
 }
 
 func bootID() string {

@@ -39,7 +39,6 @@ type Config struct {
 	PauseImage string `json:"pauseImage"`
 	// HostAddress is where the host reaches the API server.
 	HostAddress string `json:"hostAddress"`
-	CgroupV2    bool   `json:"cgroupV2"`
 }
 
 // WriteStatus publishes the status.
