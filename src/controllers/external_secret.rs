@@ -205,8 +205,10 @@ async fn sync(
         return Ok(true);
     }
     // The watch may lag behind our own last write: what follows is decided from what is there now.
-    let Some(object) = &cluster::get(&object.api(ctx), &object.name_any()).await? else { return Ok(true) };
-    if keeps(object, ctx, &inputs, request).await? {
+    let Some(live) = &cluster::get(&object.api(ctx), &object.name_any()).await? else { return Ok(true) };
+    let lagged = live.resource_version() != object.resource_version();
+    let object = live;
+    if lagged && keeps(object, ctx, &inputs, request).await? {
         synced(object, ctx, &found, request, None).await?;
         return Ok(true);
     }
@@ -214,7 +216,7 @@ async fn sync(
     let Some(Fetched { yields, newest }) = fetched else { return Ok(false) };
     let desired = secret::render(&object.spec, yields, now)?;
     let wanted = secret::object(object, &desired, &inputs, &secret::items(&found));
-    let written = write(object, ctx, &wanted).await?;
+    let Some(written) = write(object, ctx, &wanted).await? else { return Ok(true) };
     if written.changed && object.status.as_ref().is_some_and(|status| status.binding.is_some()) {
         let seconds = newest.map(|at| (now - at).as_seconds_f64().max(0.0));
         if let Some(seconds) = seconds {

@@ -31,8 +31,9 @@ pub(crate) struct Written {
 }
 
 /// Makes the Secret what it should be: nothing where it is already, else server-side apply, and after that the removal
-/// of keys that nobody declared. What is someone else's stays untouched.
-pub(crate) async fn write(object: &ExternalSecret, ctx: &Context, wanted: &Secret) -> Result<Written, Problem> {
+/// of keys that nobody declared. What is someone else's stays untouched. Nothing comes of it where the namespace is being
+/// deleted.
+pub(crate) async fn write(object: &ExternalSecret, ctx: &Context, wanted: &Secret) -> Result<Option<Written>, Problem> {
     let api: Api<Secret> = ctx.api(&object.namespace().unwrap_or_default());
     let name = wanted.name_any();
     let live = cluster::get(&api, &name).await?;
@@ -48,14 +49,17 @@ pub(crate) async fn write(object: &ExternalSecret, ctx: &Context, wanted: &Secre
     let inputs = |secret: &Secret| secret.annotations().get(annotations::INPUTS).cloned();
     let changed = live.as_ref().is_none_or(|live| inputs(live) != inputs(wanted));
     if let Some(live) = live.as_ref().filter(|live| claim == Claim::Ours && !secret::differs(live, wanted)) {
-        return Ok(Written { resource_version: live.resource_version(), changed: false });
+        return Ok(Some(Written { resource_version: live.resource_version(), changed: false }));
     }
     let mut applied = wanted.clone();
     // Whoever writes in between is not overwritten unseen.
     applied.metadata.resource_version = live.as_ref().and_then(ResourceExt::resource_version);
     let params = PatchParams::apply(MANAGER).force();
-    let failed = |error: kube::Error| refused(&name, wanted, live.as_ref(), &error);
-    let mut now = api.patch(&name, &params, &Patch::Apply(&applied)).await.map_err(failed)?;
+    let mut now = match api.patch(&name, &params, &Patch::Apply(&applied)).await {
+        Ok(now) => now,
+        Err(error) if is_terminating(&error) => return Ok(None),
+        Err(error) => return Err(refused(&name, wanted, live.as_ref(), &error)),
+    };
     let foreign = secret::foreign_keys(&now, wanted);
     if !foreign.is_empty() {
         now = remove(&api, &now, &foreign).await?;
@@ -64,7 +68,7 @@ pub(crate) async fn write(object: &ExternalSecret, ctx: &Context, wanted: &Secre
         adopted(object, ctx, &name, &foreign).await;
     }
     forget_old(object, ctx, &api, &name).await?;
-    Ok(Written { resource_version: now.resource_version(), changed })
+    Ok(Some(Written { resource_version: now.resource_version(), changed }))
 }
 
 /// Removes keys, provided that the Secret is as it was read.
@@ -86,6 +90,13 @@ async fn adopted(object: &ExternalSecret, ctx: &Context, name: &str, removed: &[
         format!("these keys, which are not declared, were removed: {}", removed.join(", "))
     };
     ctx.event(object, EventType::Normal, "Adopted", format!("Secret {name} belonged to nobody; {keys}")).await;
+}
+
+/// Whether nothing can be created any more because the namespace is being deleted.
+fn is_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// What the API refuses, in words that say what to do about it.

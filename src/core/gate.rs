@@ -12,8 +12,10 @@ use crate::core::{
     item::{ItemSummary, Vault},
 };
 
-/// Looks that an item may go backwards, or it or a vault be absent, before that is believed: replicas of a server lag behind.
+/// Looks that an item may go backwards, or a vault be absent, before that is believed: replicas of a server lag behind.
 const PATIENCE: u8 = 3;
+/// The same for an item that is absent, after which no Secret changes: the second list is the one that settles.
+const ABSENCE: u8 = 2;
 /// Looks after a surprising change in which the vault's version may still follow.
 const GRACE: u8 = 2;
 
@@ -139,9 +141,9 @@ impl Gate {
         };
         let mut doubts = std::mem::take(&mut memory.doubts);
         // What contradicts what is known is believed only when it lasts.
-        let mut doubtful = |id: &str, memory: &mut Memory| {
+        let mut doubtful = |id: &str, patience: u8, memory: &mut Memory| {
             let count = doubts.remove(id).unwrap_or_default() + 1;
-            let doubtful = count < PATIENCE;
+            let doubtful = count < patience;
             if doubtful {
                 memory.doubts.insert(id.to_owned(), count);
             }
@@ -152,7 +154,7 @@ impl Gate {
             let mut entry = Entry::from(item);
             if let Some(known) = old.get(&item.id) {
                 let older = entry.version < known.version && entry.updated_at < known.updated_at;
-                if older && doubtful(&item.id, memory) {
+                if older && doubtful(&item.id, PATIENCE, memory) {
                     self.stale += 1;
                     entry = known.clone();
                 }
@@ -166,7 +168,7 @@ impl Gate {
         }
         for (id, known) in old {
             let Vacant(place) = new.entry(id) else { continue };
-            if doubtful(place.key(), memory) {
+            if doubtful(place.key(), ABSENCE, memory) {
                 place.insert(known);
             } else {
                 changes.names.extend([place.key().clone(), known.title.to_string()]);

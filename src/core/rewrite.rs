@@ -26,7 +26,8 @@ pub fn regex(source: &str, place: &str) -> Result<regex::Regex, Problem> {
     })
 }
 
-/// The keys of an `extract`: rewritten, or, where nothing rewrites them, converted. Empty keys fall away.
+/// The keys of an `extract`: rewritten, then converted. Empty keys fall away. (External Secrets Operator converts only
+/// where nothing rewrites, and fails on what is then no key.)
 pub fn keys(
     values: Vec<(String, Sensitive)>,
     remote: &RemoteRef,
@@ -48,11 +49,9 @@ pub fn keys(
             *key = regex.replace_all(key, rule.target.as_str()).into_owned();
         }
     }
-    if rewrites.is_empty() {
-        let strategy = remote.conversion_strategy.unwrap_or_default();
-        for (key, _) in &mut values {
-            *key = convert(key, strategy);
-        }
+    let strategy = remote.conversion_strategy.unwrap_or_default();
+    for (key, _) in &mut values {
+        *key = convert(key, strategy);
     }
     let mut map = SensitiveMap::new();
     for (key, value) in values.into_iter().filter(|(key, _)| !key.is_empty()) {
@@ -145,8 +144,8 @@ mod tests {
     fn rewrites_keys_as_go_does() {
         let one = |source: &str, target: &str| serde_json::json!([{"regexp": {"source": source, "target": target}}]);
         for (source, target, names, expected) in [
-            ("(.*)", "RADARR_$1", vec!["USER", "a b"], vec!["RADARR_USER", "RADARR_a b"]),
-            ("[^a-zA-Z0-9 -]", "_", vec!["a.b/c d"], vec!["a_b_c d"]),
+            ("(.*)", "RADARR_$1", vec!["USER", "a b"], vec!["RADARR_USER", "RADARR_a_b"]),
+            ("[^a-zA-Z0-9 -]", "_", vec!["a.b/c d"], vec!["a_b_c_d"]),
             ("^x(.)", "${1}y", vec!["xabc"], vec!["aybc"]),
             ("(.*)", "$1_x", vec!["abc"], vec![]),
         ] {
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn converts_keys_where_nothing_rewrites_them() {
+    fn converts_keys() {
         let none = serde_json::json!([]);
         assert_eq!(
             rewritten(&["valid from", "größe", ""], &serde_json::json!({}), none.clone()).unwrap(),

@@ -271,7 +271,8 @@ impl Endpoint {
                 wait
             }
         };
-        if !changes.is_empty() {
+        // What a first look finds is no change: nobody knows how long it has been so.
+        if !changes.is_empty() && was != Health::Starting {
             state.last_change_at = Some(Utc::now());
         }
         let turned = was != state.health;
