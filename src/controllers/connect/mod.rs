@@ -10,7 +10,7 @@ mod problem;
 pub use access::{fetch, resolve, source};
 pub use endpoint::{Endpoint, Overview};
 pub use fetch::Fetched;
-pub use metrics::ConnectMetrics;
+pub use metrics::{ConnectMetrics, EndpointLabels};
 pub use problem::{Place, file_problem, item_problem, problem};
 
 use std::{
@@ -136,6 +136,10 @@ impl Hub {
             state.endpoints.insert(key, endpoint.clone());
             endpoint
         };
+        if let Some(at) = wanted.place.expires_at {
+            let labels = EndpointLabels { endpoint: wanted.place.url.clone() };
+            self.metrics.token_expiry.get_or_create(&labels).set(at.timestamp());
+        }
         let source = Source { endpoint, order: wanted.order, interval: wanted.interval, place: wanted.place };
         let old = state.stores.insert(store.clone(), Ok(source.clone()));
         state.drop_unused();
