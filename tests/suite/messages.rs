@@ -91,6 +91,8 @@ fn a_missing_base_and_a_wrong_password_are_said_and_clear() {
     let _guard = beside_others();
     let seed = std::process::id();
     let url = format!("/repository/m-{seed}/{{{{ namespace }}}}/{{{{ name }}}}");
+    // What an earlier run left knows another base.
+    kubectl(&["delete", "clusterresticrepository", "m-base", "--ignore-not-found"]);
     repository("m-base", &url, "canary-right");
     let message = ready("clusterresticrepository", "", "m-base", "False", "BaseMissing");
     assert!(message.contains("strongroom.dev/accept="), "{message}");
@@ -113,15 +115,11 @@ fn a_missing_base_and_a_wrong_password_are_said_and_clear() {
 #[test]
 fn an_unreachable_repository_is_said() {
     let _guard = beside_others();
-    repository("m-far", "rest:http://10.96.255.254:8000/{{ namespace }}", "canary-far");
-    kubectl(&[
-        "patch",
-        "clusterresticrepository",
-        "m-far",
-        "--type=json",
-        "-p",
-        r#"[{"op":"remove","path":"/spec/volume"}]"#,
-    ]);
+    apply(&format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: m-far, namespace: {SYSTEM}}}\nstringData: {{RESTIC_PASSWORD: \
+         canary-far}}\n---\napiVersion: strongroom.dev/v1alpha1\nkind: ClusterResticRepository\nmetadata: {{name: m-far}}\n\
+         spec: {{url: 'rest:http://10.96.255.254:8000/{{{{ namespace }}}}', credentials: {{secretRef: {{name: m-far}}}}}}\n"
+    ));
     ready("clusterresticrepository", "", "m-far", "False", "RepositoryUnreachable");
     kubectl(&["delete", "clusterresticrepository", "m-far"]);
 }
