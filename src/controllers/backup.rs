@@ -111,12 +111,11 @@ pub(crate) fn wake_queued(ctx: &Context) {
     ctx.stores.backups.wake_where(|backup| backup.status.as_ref().is_some_and(waits));
 }
 
-/// Waits until what a plan looks up in the stores is there: after a start, nothing may seem to be missing.
+/// Waits until what a plan looks up in the stores is there.
 pub(crate) async fn stores_are_filled(ctx: &Context) {
-    // They end only with the controller.
-    let _ = ctx.stores.backups.store.wait_until_ready().await;
-    let _ = ctx.stores.repositories.store.wait_until_ready().await;
-    let _ = ctx.stores.cluster_repositories.store.wait_until_ready().await;
+    ctx.stores.backups.filled().await;
+    ctx.stores.repositories.filled().await;
+    ctx.stores.cluster_repositories.filled().await;
 }
 
 /// The repository object that is used where none is named.

@@ -15,7 +15,7 @@ use kube::{
         reflector::{ObjectRef, Store, store::Writer},
     },
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     api::{
@@ -171,12 +171,14 @@ pub struct Handle<K: Resource<DynamicType = ()> + Clone + 'static> {
     /// The objects, as the watch tells.
     pub store: Store<K>,
     wake: mpsc::UnboundedSender<ObjectRef<K>>,
+    filled: watch::Receiver<bool>,
 }
 
 /// What feeds a [`Handle`].
 pub struct Feed<K: Resource<DynamicType = ()> + Clone + 'static> {
     pub(super) writer: Writer<K>,
     pub(super) wake: mpsc::UnboundedReceiver<ObjectRef<K>>,
+    pub(super) filled: watch::Sender<bool>,
 }
 
 fn kind<K>() -> (Handle<K>, Feed<K>)
@@ -185,7 +187,8 @@ where
 {
     let (store, writer) = kube::runtime::reflector::store();
     let (wake, woken) = mpsc::unbounded_channel();
-    (Handle { store, wake }, Feed { writer, wake: woken })
+    let (fill, filled) = watch::channel(false);
+    (Handle { store, wake, filled }, Feed { writer, wake: woken, filled: fill })
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Handle<K> {
@@ -202,6 +205,15 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Handle<K> {
                 self.wake(&object);
             }
         }
+    }
+
+    /// Waits until the store has every object: after a start, nothing may seem to be missing.
+    ///
+    /// Not the store's own `wait_until_ready`: of several who wait there, kube 5.0 wakes the last one only, and the
+    /// controller of the kind is one of them.
+    pub async fn filled(&self) {
+        // An error means that the watch has ended, and the controllers with it.
+        let _ = self.filled.clone().wait_for(|filled| *filled).await;
     }
 
     /// The object of that uid.

@@ -53,8 +53,7 @@ impl Reconcile for VolumeRestore {
 
     async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
         stores_are_filled(&ctx).await;
-        // It ends only with the controller.
-        let _ = ctx.stores.restores.store.wait_until_ready().await;
+        ctx.stores.restores.filled().await;
         let api = object.api(&ctx);
         for _ in 0..STEPS {
             let Some(restore) = cluster::get(&api, &object.name_any()).await? else {

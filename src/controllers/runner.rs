@@ -80,11 +80,13 @@ pub(crate) async fn serve<K: Reconcile>(
         .default_backoff()
         .filter_map(move |event| std::future::ready(valid(&observer, event)));
     let observer = ctx.clone();
+    let filled = feed.filled;
     let objects = reflector::reflector(feed.writer, events)
         .inspect(move |event| match event {
             Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => object.changed(&observer),
             Ok(watcher::Event::Delete(object)) => object.deleted(&observer),
-            Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+            Ok(watcher::Event::InitDone) => _ = filled.send_replace(true),
+            Ok(watcher::Event::Init) => {}
             Err(error) => tracing::warn!(kind = K::KIND, %error, "watch failed; it is tried again"),
         })
         .applied_objects()

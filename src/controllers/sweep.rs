@@ -84,7 +84,8 @@ async fn sweep(ctx: &Context) -> Result<usize, Problem> {
     if all.iter().all(Vec::is_empty) {
         return Ok(0);
     }
-    let owners = owners(ctx).await?;
+    let owner_uids = all.iter().flatten().filter_map(|labels| labels.get(labels::OWNER_UID)).collect();
+    let owners = owners(ctx, &owner_uids).await?;
     let all: Vec<Child<'_>> = all
         .iter()
         .enumerate()
@@ -136,13 +137,13 @@ where
     Ok(())
 }
 
-/// Who is there, and which run each `VolumeBackup` has.
-async fn owners(ctx: &Context) -> Result<Owners, Problem> {
+/// Who is there, and which run each `VolumeBackup` has that has children.
+async fn owners(ctx: &Context, wanted: &BTreeSet<&String>) -> Result<Owners, Problem> {
     let mut owners = Owners::default();
     let backups: Api<VolumeBackup> = Api::all(ctx.client.clone());
     let all = backups.list_metadata(&ListParams::default()).await;
     let mut uids: BTreeSet<String> = uids(all, backup::KIND)?;
-    for uid in &uids {
+    for uid in uids.iter().filter(|uid| wanted.contains(uid)) {
         // An object that cannot be understood keeps its children: what it runs is not known.
         let Some(known) = ctx.stores.backups.by_uid(uid) else { continue };
         let api: Api<VolumeBackup> = ctx.api(&known.namespace().unwrap_or_default());

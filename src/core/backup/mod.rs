@@ -4,7 +4,9 @@
 //! repository) and `Cleaning` (everything temporary is deleted, in order). Its id names everything that it makes, so
 //! a controller that starts anew finds what an earlier one left and goes on.
 
+mod clean;
 mod declared;
+mod mover;
 mod results;
 mod run;
 
@@ -32,8 +34,8 @@ use crate::{
 };
 
 pub use declared::{claim_names, repository_keys};
+pub(crate) use mover::rate_limits;
 pub use results::{FRESH, LAST_RUN};
-pub(crate) use run::rate_limits;
 
 /// The longest time without a look, whatever is awaited.
 const BACKSTOP: std::time::Duration = std::time::Duration::from_mins(10);
@@ -193,7 +195,7 @@ pub fn next_step(backup: &VolumeBackup, world: &World, seen: &Observed, now: Tim
     let (run, phase) = backup.status.as_ref().map_or((None, None), |status| (status.run.as_ref(), status.phase));
     match (run, phase) {
         (Some(run), Some(BackupPhase::BackingUp)) => run::back_up(backup, run, seen, now),
-        (Some(run), Some(BackupPhase::Cleaning)) => run::clean(backup, run, world, seen, now),
+        (Some(run), Some(BackupPhase::Cleaning)) => clean::clean(backup, run, world, seen, now),
         (Some(run), _) => run::stage(backup, run, world, seen, now),
         (None, _) => declared::next_step(backup, world, seen, now),
     }

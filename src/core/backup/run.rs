@@ -1,48 +1,36 @@
-//! While a run is in progress: stage the volumes, let the movers work, and clean up.
+//! While a run is in progress: stage the volumes, let the movers work, enter what came of it.
 
 use std::time::Duration;
 
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{PersistentVolume, PersistentVolumeClaim},
-};
-use kube::{Resource, ResourceExt};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt;
 
 use crate::{
     api::{
         backup::{
-            BackupPhase, BackupTarget, DEFAULT_DEADLINE, DEFAULT_RETRIES, DEFAULT_STAGING_TIMEOUT, Progress,
-            RepositoryKey, Run, RunRecord, RunResult, VolumeBackup, VolumeBackupStatus,
+            BackupPhase, DEFAULT_DEADLINE, DEFAULT_RETRIES, DEFAULT_STAGING_TIMEOUT, Progress, RepositoryKey, Run,
+            RunRecord, RunResult, VolumeBackup, VolumeBackupStatus,
         },
         common::{ConditionStatus, Time},
         foreign::{VolumeSnapshot, VolumeSnapshotContent},
-        repository::RepositorySpec,
     },
     core::{
-        conditions, driver,
-        job::{self, Mount, MoverJob},
+        conditions,
         mover_state::MoverState,
-        names,
         problem::{Class, Problem, Reason},
-        task::{BackupTask, BackupVolume, RateLimits, Task},
     },
 };
 
-use super::{
-    Child, Note, Observed, SeenMover, SeenStaging, Step, World, credentials_name, declared, job_name, owner, results,
-    staging, write_or_wait,
-};
+use super::{Child, Note, Observed, SeenStaging, Step, World, declared, mover, owner, results, staging, write_or_wait};
 
 /// How often is looked at what the cluster is about to do, should no watch tell.
-const SOON: Duration = Duration::from_secs(2);
+pub(super) const SOON: Duration = Duration::from_secs(2);
 /// How often a mover's progress is read.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// Delay before the first retry; it doubles with each.
 const RETRY: u32 = 30;
 /// The longest delay before a retry, in seconds.
 const LONGEST_RETRY: u32 = 600;
-/// The shortest time that a mover gets, in seconds, however late it starts.
-const SHORTEST_MOVER: i64 = 60;
 
 /// Snapshot, twin and staging claim for each claim, then credentials and mover for each repository.
 pub(super) fn stage(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed, now: Time) -> Step {
@@ -52,11 +40,11 @@ pub(super) fn stage(backup: &VolumeBackup, run: &Run, world: &World, seen: &Obse
         Err(problem) => return fail(backup, run, seen, &problem, now),
     }
     for (index, key) in run.repositories.iter().enumerate() {
-        let mover = seen.movers.get(index).cloned().unwrap_or_default();
-        if mover.job.is_some() || is_done(run, key) {
+        let seen_mover = seen.movers.get(index).cloned().unwrap_or_default();
+        if seen_mover.job.is_some() || is_done(run, key) {
             continue;
         }
-        return match start_mover(backup, run, world, seen, (index, key), &mover, now) {
+        return match mover::start(backup, run, world, seen, (index, key), &seen_mover, now) {
             Ok(step) => step,
             Err(problem) if problem.class() == Class::Transient && !is_late(backup, run, now) => {
                 say(backup, &problem.message, SOON)
@@ -169,93 +157,6 @@ fn trouble(seen: &Observed) -> Option<String> {
     })
 }
 
-fn start_mover(
-    backup: &VolumeBackup,
-    run: &Run,
-    world: &World,
-    seen: &Observed,
-    (index, key): (usize, &RepositoryKey),
-    mover: &SeenMover,
-    now: Time,
-) -> Result<Step, Problem> {
-    let gone = || Problem::new(Reason::RepositoryNotFound, format!("{} {} is gone", key.kind.as_str(), key.name));
-    let repository = seen.repositories.iter().find(|seen| seen.key == *key).ok_or_else(gone)?;
-    let (spec, base) = repository.state.as_ref().map_err(Clone::clone)?;
-    if let Some(problem) = &mover.problem {
-        return Err(problem.clone());
-    }
-    if mover.credentials.is_none() {
-        return Ok(Step::Credentials(index));
-    }
-    let create_under_base = base.clone().filter(|_| results::may_create(backup, key));
-    let job = mover_job(backup, run, world, (index, key), spec, create_under_base, now);
-    Ok(Step::Create(Child::Job(Box::new(job))))
-}
-
-fn mover_job(
-    backup: &VolumeBackup,
-    run: &Run,
-    world: &World,
-    (index, key): (usize, &RepositoryKey),
-    spec: &RepositorySpec,
-    create_under_base: Option<String>,
-    now: Time,
-) -> Job {
-    let targets = targets(backup, key);
-    let owner = owner(backup);
-    let mounts: Vec<Mount> = run
-        .claims
-        .iter()
-        .enumerate()
-        .filter_map(|(at, claim)| {
-            let target = targets.iter().find(|target| target.claim == *claim)?;
-            let claim = staging(&owner, &run.id, world, at).claim_name();
-            Some(Mount { claim, path: target.path.clone(), read_only: true })
-        })
-        .collect();
-    let volume = |target: &BackupTarget| BackupVolume {
-        claim: target.claim.clone(),
-        host: target.host.clone(),
-        path: target.path.clone(),
-    };
-    let task = Task::Backup(BackupTask {
-        run: run.id.clone(),
-        volumes: targets.iter().filter(|target| run.claims.contains(&target.claim)).map(volume).collect(),
-        create_under_base,
-        exclude: backup.spec.exclude.clone(),
-        exclude_if_present: backup.spec.exclude_if_present.clone(),
-        exclude_caches: backup.spec.exclude_caches,
-        limits: rate_limits(spec),
-    });
-    let left = (run.started_at + deadline(backup) - now).num_seconds();
-    job::mover_job(&MoverJob {
-        name: &job_name(&run.id, index),
-        namespace: &world.namespace,
-        owner: &owner,
-        run: &run.id,
-        image: &world.image,
-        task: &task,
-        credentials: &credentials_name(&run.id, index),
-        mounts: &mounts,
-        repository_volume: spec.volume.as_ref(),
-        mover: &job::merge_mover(spec.mover.as_ref(), backup.spec.mover.as_ref()),
-        deadline_seconds: Some(left.max(SHORTEST_MOVER)),
-    })
-}
-
-/// Where the claims' snapshots go, as it stood when the run started.
-fn targets(backup: &VolumeBackup, key: &RepositoryKey) -> Vec<BackupTarget> {
-    let known = backup.status.iter().flat_map(|status| &status.repositories).find(|known| known.repository == *key);
-    known.map(|known| known.targets.clone()).unwrap_or_default()
-}
-
-/// A repository's limits, in restic's unit.
-pub(crate) fn rate_limits(spec: &RepositorySpec) -> RateLimits {
-    let limits = spec.limits.clone().unwrap_or_default();
-    let kib = |quantity| u64::try_from(driver::bytes(&quantity).div_ceil(1024)).unwrap_or(u64::MAX);
-    RateLimits { upload: limits.upload.map(kib), download: limits.download.map(kib) }
-}
-
 /// The movers work.
 pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Time) -> Step {
     let mut ended = run.clone();
@@ -341,7 +242,7 @@ fn end(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Time) -> Step {
 }
 
 /// The volumes of the staging claims.
-fn staged_volumes(seen: &Observed) -> Vec<String> {
+pub(super) fn staged_volumes(seen: &Observed) -> Vec<String> {
     seen.staging.iter().filter_map(|seen| seen.claim.as_ref()?.spec.as_ref()?.volume_name.clone()).collect()
 }
 
@@ -376,106 +277,13 @@ fn worst(run: &Run) -> Option<&RunRecord> {
 }
 
 /// When the run is tried again; none if it is not.
-fn retry_at(backup: &VolumeBackup, run: &Run, now: Time) -> Option<Time> {
+pub(super) fn retry_at(backup: &VolumeBackup, run: &Run, now: Time) -> Option<Time> {
     let ended = run.results.iter().map(|record| record.time).max()?;
     let delay = RETRY.saturating_mul(1 << (run.attempt - 1).min(10)).min(LONGEST_RETRY);
     let at = ended + chrono::Duration::seconds(delay.into());
     let in_time = at.max(now) < run.started_at + deadline(backup);
     let worth = run.results.iter().any(results::is_worth_a_retry);
     (worth && run.attempt <= retries(backup) && in_time && !backup.spec.suspend).then_some(at)
-}
-
-/// Everything temporary is deleted in the order in which it depends on each other, then the run ends.
-pub(super) fn clean(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed, now: Time) -> Step {
-    if let Some(volume) = staged_volumes(seen).into_iter().find(|volume| !run.volumes.contains(volume)) {
-        // A claim was bound after the end. Its volume has to be known once the claim is gone.
-        return write(backup, |status| _ = status.run.as_mut().map(|run| run.volumes.push(volume)));
-    }
-    if let Some(step) = leftover(backup, run, seen, now) {
-        return step;
-    }
-    match retry_at(backup, run, now) {
-        Some(at) if at > now => Step::Wait((at - now).to_std().unwrap_or(SOON)),
-        Some(_) => write(backup, |status| {
-            status.phase = Some(BackupPhase::Snapshotting);
-            status.message = Some("a snapshot is made".to_owned());
-            status.run = Some(next_attempt(backup, run, world, now));
-        }),
-        None => finish(backup, run, world, seen, now),
-    }
-}
-
-/// The run is over: what an idle object says is written with it, at once.
-fn finish(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed, now: Time) -> Step {
-    let mut idle = backup.clone();
-    let status = idle.status.get_or_insert_default();
-    results::record(status, run, backup.metadata.generation, now);
-    status.run = None;
-    status.phase = Some(BackupPhase::Idle);
-    match declared::next_step(&idle, world, seen, now) {
-        Step::Write(status, _) if status.run.is_none() => Step::Write(status, None),
-        _ => Step::Write(Box::new(idle.status.unwrap_or_default()), None),
-    }
-}
-
-/// The next attempt: a fresh snapshot, for what failed.
-fn next_attempt(backup: &VolumeBackup, run: &Run, world: &World, now: Time) -> Run {
-    let uid = backup.uid().unwrap_or_default();
-    let unique = format!("{} attempt {}", run.id, run.attempt + 1);
-    let again: Vec<&RunRecord> = run.results.iter().filter(|record| results::is_worth_a_retry(record)).collect();
-    let repositories = run.repositories.iter().filter(|key| again.iter().any(|record| record.repository == **key));
-    Run {
-        id: names::run_id(&world.cluster, &backup.name_any(), &uid, &unique),
-        attempt: run.attempt + 1,
-        attempt_started_at: now,
-        results: run.results.iter().filter(|record| !results::is_worth_a_retry(record)).cloned().collect(),
-        repositories: repositories.cloned().collect(),
-        volumes: vec![],
-        progress: None,
-        ..run.clone()
-    }
-}
-
-/// What is left of the run: deleted, or waited for. A volume may depend on the snapshot (a shallow one does), so the
-/// snapshot goes last.
-fn leftover(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Time) -> Option<Step> {
-    let jobs = seen.movers.iter().filter_map(|mover| mover.job.as_ref());
-    let jobs = jobs.map(|job| gone(job, |job| Child::Job(Box::new(job))));
-    let credentials = seen.movers.iter().filter_map(|mover| mover.credentials.as_ref());
-    let credentials = credentials.map(|secret| gone(secret, |secret| Child::Credentials(Box::new(secret))));
-    let claims = seen.staging.iter().filter_map(|seen| seen.claim.as_ref());
-    let claims = claims.map(|claim| {
-        let name = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
-        let volume = seen.volumes.iter().find(|volume| Some(volume.name_any().as_str()) == name);
-        match volume.filter(|volume| is_kept(volume)) {
-            Some(volume) => Step::Release(volume.name_any()),
-            None => gone(claim, |claim| Child::Claim(Box::new(claim))),
-        }
-    });
-    // A volume that will not go is left to the driver, which keeps its snapshot as long as it must.
-    let patience = run.results.iter().map(|record| record.time).max().map(|end| end + timeout(backup));
-    let volumes = seen.volumes.iter().filter(|_| patience.is_some_and(|until| now < until));
-    let volumes = volumes.map(|_| Step::Wait(SOON));
-    let twins = seen.staging.iter().filter_map(|seen| seen.twin.as_ref()).map(snapshot_gone);
-    let contents = seen.staging.iter().filter_map(|seen| seen.content.as_ref());
-    let contents = contents.map(|content| gone(content, |content| Child::Content(Box::new(content))));
-    let snapshots = seen.staging.iter().filter_map(|seen| seen.snapshot.as_ref()).map(snapshot_gone);
-    let mut all = jobs.chain(credentials).chain(claims).chain(volumes).chain(twins).chain(contents).chain(snapshots);
-    all.next()
-}
-
-fn snapshot_gone(snapshot: &VolumeSnapshot) -> Step {
-    gone(snapshot, |snapshot| Child::Snapshot(Box::new(snapshot)))
-}
-
-/// Deletes an object once, then waits until it is gone.
-fn gone<K: Resource + Clone>(object: &K, child: impl Fn(K) -> Child) -> Step {
-    if object.meta().deletion_timestamp.is_some() { Step::Wait(SOON) } else { Step::Delete(child(object.clone())) }
-}
-
-fn is_kept(volume: &PersistentVolume) -> bool {
-    let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
-    policy != Some("Delete")
 }
 
 /// Whether every claim has a result of this attempt for that repository.
@@ -491,11 +299,11 @@ fn staging_timeout(backup: &VolumeBackup) -> crate::api::common::Duration {
     backup.spec.staging_timeout.unwrap_or(DEFAULT_STAGING_TIMEOUT)
 }
 
-fn timeout(backup: &VolumeBackup) -> chrono::Duration {
+pub(super) fn timeout(backup: &VolumeBackup) -> chrono::Duration {
     staging_timeout(backup).as_chrono()
 }
 
-fn deadline(backup: &VolumeBackup) -> chrono::Duration {
+pub(super) fn deadline(backup: &VolumeBackup) -> chrono::Duration {
     backup.spec.deadline.unwrap_or(DEFAULT_DEADLINE).as_chrono()
 }
 
@@ -503,7 +311,7 @@ fn retries(backup: &VolumeBackup) -> u32 {
     backup.spec.retries.unwrap_or(DEFAULT_RETRIES)
 }
 
-fn write(backup: &VolumeBackup, change: impl FnOnce(&mut VolumeBackupStatus)) -> Step {
+pub(super) fn write(backup: &VolumeBackup, change: impl FnOnce(&mut VolumeBackupStatus)) -> Step {
     let mut status = backup.status.clone().unwrap_or_default();
     change(&mut status);
     Step::Write(Box::new(status), None)

@@ -3,8 +3,11 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::labels,
-    core::task::{Answer, Failure},
+    api::{labels, repository::Base},
+    core::{
+        mover_state::MoverState,
+        task::{Answer, Failure, FailureKind, Outcome},
+    },
 };
 
 fn time(text: &str) -> Time {

@@ -1,0 +1,111 @@
+//! When a run's attempt has ended: everything temporary is deleted in order, then the run is over or tried again.
+
+use k8s_openapi::api::core::v1::PersistentVolume;
+use kube::{Resource, ResourceExt};
+
+use crate::{
+    api::{
+        backup::{BackupPhase, Run, RunRecord, VolumeBackup},
+        common::Time,
+        foreign::VolumeSnapshot,
+    },
+    core::names,
+};
+
+use super::{
+    Child, Observed, Step, World, declared, results,
+    run::{SOON, retry_at, staged_volumes, timeout, write},
+};
+
+/// Everything temporary is deleted in the order in which it depends on each other, then the run ends.
+pub(super) fn clean(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed, now: Time) -> Step {
+    if let Some(volume) = staged_volumes(seen).into_iter().find(|volume| !run.volumes.contains(volume)) {
+        // A claim was bound after the end. Its volume has to be known once the claim is gone.
+        return write(backup, |status| _ = status.run.as_mut().map(|run| run.volumes.push(volume)));
+    }
+    if let Some(step) = leftover(backup, run, seen, now) {
+        return step;
+    }
+    match retry_at(backup, run, now) {
+        Some(at) if at > now => Step::Wait((at - now).to_std().unwrap_or(SOON)),
+        Some(_) => write(backup, |status| {
+            status.phase = Some(BackupPhase::Snapshotting);
+            status.message = Some("a snapshot is made".to_owned());
+            status.run = Some(next_attempt(backup, run, world, now));
+        }),
+        None => finish(backup, run, world, seen, now),
+    }
+}
+
+/// The run is over: what an idle object says is written with it, at once.
+fn finish(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed, now: Time) -> Step {
+    let mut idle = backup.clone();
+    let status = idle.status.get_or_insert_default();
+    results::record(status, run, backup.metadata.generation, now);
+    status.run = None;
+    status.phase = Some(BackupPhase::Idle);
+    match declared::next_step(&idle, world, seen, now) {
+        Step::Write(status, _) if status.run.is_none() => Step::Write(status, None),
+        _ => Step::Write(Box::new(idle.status.unwrap_or_default()), None),
+    }
+}
+
+/// The next attempt: a fresh snapshot, for what failed.
+fn next_attempt(backup: &VolumeBackup, run: &Run, world: &World, now: Time) -> Run {
+    let uid = backup.uid().unwrap_or_default();
+    let unique = format!("{} attempt {}", run.id, run.attempt + 1);
+    let again: Vec<&RunRecord> = run.results.iter().filter(|record| results::is_worth_a_retry(record)).collect();
+    let repositories = run.repositories.iter().filter(|key| again.iter().any(|record| record.repository == **key));
+    Run {
+        id: names::run_id(&world.cluster, &backup.name_any(), &uid, &unique),
+        attempt: run.attempt + 1,
+        attempt_started_at: now,
+        results: run.results.iter().filter(|record| !results::is_worth_a_retry(record)).cloned().collect(),
+        repositories: repositories.cloned().collect(),
+        volumes: vec![],
+        progress: None,
+        ..run.clone()
+    }
+}
+
+/// What is left of the run: deleted, or waited for. A volume may depend on the snapshot (a shallow one does), so the
+/// snapshot goes last.
+fn leftover(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Time) -> Option<Step> {
+    let jobs = seen.movers.iter().filter_map(|mover| mover.job.as_ref());
+    let jobs = jobs.map(|job| gone(job, |job| Child::Job(Box::new(job))));
+    let credentials = seen.movers.iter().filter_map(|mover| mover.credentials.as_ref());
+    let credentials = credentials.map(|secret| gone(secret, |secret| Child::Credentials(Box::new(secret))));
+    let claims = seen.staging.iter().filter_map(|seen| seen.claim.as_ref());
+    let claims = claims.map(|claim| {
+        let name = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
+        let volume = seen.volumes.iter().find(|volume| Some(volume.name_any().as_str()) == name);
+        match volume.filter(|volume| is_kept(volume)) {
+            Some(volume) => Step::Release(volume.name_any()),
+            None => gone(claim, |claim| Child::Claim(Box::new(claim))),
+        }
+    });
+    // A volume that will not go is left to the driver, which keeps its snapshot as long as it must.
+    let patience = run.results.iter().map(|record| record.time).max().map(|end| end + timeout(backup));
+    let volumes = seen.volumes.iter().filter(|_| patience.is_some_and(|until| now < until));
+    let volumes = volumes.map(|_| Step::Wait(SOON));
+    let twins = seen.staging.iter().filter_map(|seen| seen.twin.as_ref()).map(snapshot_gone);
+    let contents = seen.staging.iter().filter_map(|seen| seen.content.as_ref());
+    let contents = contents.map(|content| gone(content, |content| Child::Content(Box::new(content))));
+    let snapshots = seen.staging.iter().filter_map(|seen| seen.snapshot.as_ref()).map(snapshot_gone);
+    let mut all = jobs.chain(credentials).chain(claims).chain(volumes).chain(twins).chain(contents).chain(snapshots);
+    all.next()
+}
+
+fn snapshot_gone(snapshot: &VolumeSnapshot) -> Step {
+    gone(snapshot, |snapshot| Child::Snapshot(Box::new(snapshot)))
+}
+
+/// Deletes an object once, then waits until it is gone.
+fn gone<K: Resource + Clone>(object: &K, child: impl Fn(K) -> Child) -> Step {
+    if object.meta().deletion_timestamp.is_some() { Step::Wait(SOON) } else { Step::Delete(child(object.clone())) }
+}
+
+fn is_kept(volume: &PersistentVolume) -> bool {
+    let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
+    policy != Some("Delete")
+}

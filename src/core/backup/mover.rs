@@ -1,0 +1,112 @@
+//! The mover of a run, for one repository.
+
+use k8s_openapi::api::batch::v1::Job;
+
+use crate::{
+    api::{
+        backup::{BackupTarget, RepositoryKey, Run, VolumeBackup},
+        common::Time,
+        repository::RepositorySpec,
+    },
+    core::{
+        driver,
+        job::{self, Mount, MoverJob},
+        problem::{Problem, Reason},
+        task::{BackupTask, BackupVolume, RateLimits, Task},
+    },
+};
+
+use super::{
+    Child, Observed, SeenMover, Step, World, credentials_name, job_name, owner, results, run::deadline, staging,
+};
+
+/// The shortest time that a mover gets, in seconds, however late it starts.
+const SHORTEST_MOVER: i64 = 60;
+
+/// The next step towards the mover: its credentials, then its Job.
+pub(super) fn start(
+    backup: &VolumeBackup,
+    run: &Run,
+    world: &World,
+    seen: &Observed,
+    (index, key): (usize, &RepositoryKey),
+    mover: &SeenMover,
+    now: Time,
+) -> Result<Step, Problem> {
+    let gone = || Problem::new(Reason::RepositoryNotFound, format!("{} {} is gone", key.kind.as_str(), key.name));
+    let repository = seen.repositories.iter().find(|seen| seen.key == *key).ok_or_else(gone)?;
+    let (spec, base) = repository.state.as_ref().map_err(Clone::clone)?;
+    if let Some(problem) = &mover.problem {
+        return Err(problem.clone());
+    }
+    if mover.credentials.is_none() {
+        return Ok(Step::Credentials(index));
+    }
+    let create_under_base = base.clone().filter(|_| results::may_create(backup, key));
+    let job = mover_job(backup, run, world, (index, key), spec, create_under_base, now);
+    Ok(Step::Create(Child::Job(Box::new(job))))
+}
+
+fn mover_job(
+    backup: &VolumeBackup,
+    run: &Run,
+    world: &World,
+    (index, key): (usize, &RepositoryKey),
+    spec: &RepositorySpec,
+    create_under_base: Option<String>,
+    now: Time,
+) -> Job {
+    let targets = targets(backup, key);
+    let owner = owner(backup);
+    let mounts: Vec<Mount> = run
+        .claims
+        .iter()
+        .enumerate()
+        .filter_map(|(at, claim)| {
+            let target = targets.iter().find(|target| target.claim == *claim)?;
+            let claim = staging(&owner, &run.id, world, at).claim_name();
+            Some(Mount { claim, path: target.path.clone(), read_only: true })
+        })
+        .collect();
+    let volume = |target: &BackupTarget| BackupVolume {
+        claim: target.claim.clone(),
+        host: target.host.clone(),
+        path: target.path.clone(),
+    };
+    let task = Task::Backup(BackupTask {
+        run: run.id.clone(),
+        volumes: targets.iter().filter(|target| run.claims.contains(&target.claim)).map(volume).collect(),
+        create_under_base,
+        exclude: backup.spec.exclude.clone(),
+        exclude_if_present: backup.spec.exclude_if_present.clone(),
+        exclude_caches: backup.spec.exclude_caches,
+        limits: rate_limits(spec),
+    });
+    let left = (run.started_at + deadline(backup) - now).num_seconds();
+    job::mover_job(&MoverJob {
+        name: &job_name(&run.id, index),
+        namespace: &world.namespace,
+        owner: &owner,
+        run: &run.id,
+        image: &world.image,
+        task: &task,
+        credentials: &credentials_name(&run.id, index),
+        mounts: &mounts,
+        repository_volume: spec.volume.as_ref(),
+        mover: &job::merge_mover(spec.mover.as_ref(), backup.spec.mover.as_ref()),
+        deadline_seconds: Some(left.max(SHORTEST_MOVER)),
+    })
+}
+
+/// Where the claims' snapshots go, as it stood when the run started.
+fn targets(backup: &VolumeBackup, key: &RepositoryKey) -> Vec<BackupTarget> {
+    let known = backup.status.iter().flat_map(|status| &status.repositories).find(|known| known.repository == *key);
+    known.map(|known| known.targets.clone()).unwrap_or_default()
+}
+
+/// A repository's limits, in restic's unit.
+pub(crate) fn rate_limits(spec: &RepositorySpec) -> RateLimits {
+    let limits = spec.limits.clone().unwrap_or_default();
+    let kib = |quantity| u64::try_from(driver::bytes(&quantity).div_ceil(1024)).unwrap_or(u64::MAX);
+    RateLimits { upload: limits.upload.map(kib), download: limits.download.map(kib) }
+}
