@@ -76,13 +76,16 @@ pub struct Workload {
     pub deletes_claims: bool,
 }
 
-/// A pod that has claims.
+/// A pod that has claims. One that has ended holds them all the same: Kubernetes lets no claim go while there is a pod
+/// that names it and was once on a node (read in its pvc-protection controller, and seen on a real cluster).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodUse {
     /// Its name.
     pub name: String,
     /// The claims that it names.
     pub claims: Vec<String>,
+    /// Whether it has ended and nobody deletes it.
+    pub stays: bool,
     /// What controls it in the end, as kind, name and uid; a Deployment where a ReplicaSet stands between.
     pub controller: Option<(String, String, String)>,
 }
@@ -118,18 +121,20 @@ pub fn stateful_set(object: &StatefulSet) -> Workload {
     }
 }
 
-/// A pod, if it has claims and has not ended. `replica_sets` gives the controller of each ReplicaSet by its uid.
+/// A pod, if it has claims. `replica_sets` gives the controller of each ReplicaSet by its uid.
 pub fn pod(object: &Pod, replica_sets: &BTreeMap<String, OwnerReference>) -> Option<PodUse> {
     let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
     let claims = claims(object.spec.as_ref());
-    if claims.is_empty() || matches!(phase, Some("Succeeded" | "Failed")) {
+    if claims.is_empty() {
         return None;
     }
+    let has_ended = matches!(phase, Some("Succeeded" | "Failed"));
     let controller = controller(&object.metadata)
         .map(|owner| if owner.kind == "ReplicaSet" { replica_sets.get(&owner.uid).unwrap_or(owner) } else { owner });
     Some(PodUse {
         name: object.metadata.name.clone().unwrap_or_default(),
         claims,
+        stays: has_ended && object.metadata.deletion_timestamp.is_none(),
         controller: controller.map(|owner| (owner.kind.clone(), owner.name.clone(), owner.uid.clone())),
     })
 }
@@ -233,6 +238,10 @@ pub fn users<'a>(claims: &[&str], workloads: &'a [Workload], pods: &[PodUse]) ->
     let mut users: Vec<&Workload> =
         workloads.iter().filter(|workload| workload.own_replicas() > 0 && workload.uses(claims)).collect();
     for pod in using(claims, pods) {
+        if pod.stays {
+            let message = format!("pod {} has ended but still holds the claim: delete it", pod.name);
+            return Err(Problem::new(Reason::WorkloadUnsupported, message));
+        }
         let Some((kind, name, uid)) = &pod.controller else {
             return Err(refused(&format!(
                 "pod {} uses the claim and has no controller that would start it again",
@@ -310,6 +319,7 @@ spec: {{replicas: {replicas}, selector: {{}}, serviceName: db, template: {{spec:
         PodUse {
             name: name.to_owned(),
             claims: vec!["radarr".to_owned()],
+            stays: false,
             controller: controller.map(|(kind, name, uid)| (own(kind), own(name), own(uid))),
         }
     }
@@ -377,7 +387,8 @@ status: {{phase: {phase}}}"
         let sets = BTreeMap::from([("r".to_owned(), owner)]);
         let expected = PodUse { name: "radarr-1".to_owned(), ..pod_of("", Some(("Deployment", "radarr", "d"))) };
         assert_eq!(pod(&pod_from("Running"), &sets), Some(expected));
-        assert_eq!(pod(&pod_from("Succeeded"), &sets), None, "a pod that has ended uses nothing");
+        let ended = pod(&pod_from("Succeeded"), &sets).unwrap();
+        assert!(users(&["radarr"], &[plain()], &[ended]).unwrap_err().message.contains("delete it"));
         let bare = pod(&pod_from("Running"), &BTreeMap::new()).unwrap();
         assert_eq!(bare.controller.unwrap().0, "ReplicaSet");
     }

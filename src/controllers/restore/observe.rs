@@ -194,7 +194,7 @@ async fn workloads(ctx: &Context, namespace: &str) -> Result<Vec<Workload>, Prob
     Ok(deployments.chain(stateful_sets.iter().map(workload::stateful_set)).collect())
 }
 
-/// The pods of a namespace that have claims and have not ended.
+/// The pods of a namespace that have claims.
 async fn pods(ctx: &Context, namespace: &str) -> Result<Vec<PodUse>, Problem> {
     let pods = list::<Pod>(&ctx.api(namespace)).await?;
     let api: Api<ReplicaSet> = ctx.api(namespace);

@@ -281,19 +281,33 @@ impl Plan<'_> {
 
     fn verdict(&self, failure: &Failure, known: bool) -> Verdict {
         let problem = |reason| Problem::new(reason, failure.message.clone());
+        let waits = |reason, remedy: &str| {
+            let message = format!("{}: {}: {remedy}; the app runs meanwhile", self.repository(), failure.message);
+            Verdict::Retry(Problem::new(reason, message))
+        };
+        let bring_back = "bring the repository back that was there";
         match failure.kind {
             // A repository that was seen and is not there now may be a file system that is not mounted.
-            FailureKind::NoRepository if known => Verdict::Retry(problem(Reason::RepositoryChanged)),
+            FailureKind::NoRepository if known => waits(Reason::RepositoryChanged, bring_back),
             FailureKind::NoRepository | FailureKind::NoSnapshot => Verdict::Final(problem(Reason::SnapshotNotFound)),
-            FailureKind::BaseChanged => Verdict::Retry(problem(Reason::RepositoryChanged)),
-            FailureKind::Locked => Verdict::Retry(problem(Reason::RepositoryLocked)),
-            FailureKind::WrongPassword => Verdict::Retry(problem(Reason::WrongPassword)),
-            FailureKind::Unreachable => Verdict::Retry(problem(Reason::RepositoryUnreachable)),
-            FailureKind::Interrupted => Verdict::Retry(problem(Reason::Interrupted)),
+            FailureKind::BaseChanged => waits(Reason::RepositoryChanged, bring_back),
+            FailureKind::Locked => waits(Reason::RepositoryLocked, "it waits for the lock to go"),
+            FailureKind::WrongPassword => waits(Reason::WrongPassword, "correct RESTIC_PASSWORD in its credentials"),
+            FailureKind::Unreachable => {
+                waits(Reason::RepositoryUnreachable, "check its URL, its server and the network")
+            }
+            FailureKind::Interrupted => waits(Reason::Interrupted, "it is tried again"),
             FailureKind::NoSpace => Verdict::Final(self.too_small(failure)),
             FailureKind::CheckFailed | FailureKind::Partial => Verdict::Final(problem(Reason::CheckFailed)),
-            FailureKind::Fatal => Verdict::Retry(problem(Reason::ResticFailed)),
+            FailureKind::Fatal => waits(Reason::ResticFailed, "it is tried again"),
         }
+    }
+
+    /// The repository object, for people.
+    fn repository(&self) -> String {
+        let looked_up = self.seen.source.iter().flatten().map(|source| &source.repository).next();
+        let key = self.status.repository.as_ref().or(looked_up);
+        key.map_or_else(|| "the repository".to_owned(), |key| format!("{} {}", key.kind.as_str(), key.name))
     }
 
     fn too_small(&self, failure: &Failure) -> Problem {

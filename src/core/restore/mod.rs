@@ -79,7 +79,7 @@ pub struct Observed {
     pub claims: BTreeMap<String, ClaimSeen>,
     /// The workloads of the namespace.
     pub workloads: Vec<Workload>,
-    /// The pods of the namespace that have claims and have not ended.
+    /// The pods of the namespace that have claims.
     pub pods: Vec<PodUse>,
 }
 
@@ -254,7 +254,7 @@ impl Plan<'_> {
             None => Ok(vec![]),
             Some(pod) => Err(Problem::new(
                 Reason::ClaimInUse,
-                format!("pod {} uses the claim: stop it, or create the VolumeRestore with workload: Stop", pod.name),
+                format!("pod {} holds the claim: delete it, or create the VolumeRestore with workload: Stop", pod.name),
             )),
         }
     }

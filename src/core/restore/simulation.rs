@@ -60,6 +60,8 @@ enum Fate {
     Good,
     /// The repository is locked at first.
     LaterGood,
+    /// The repository stays locked.
+    Locked,
     Bad,
 }
 
@@ -420,6 +422,7 @@ impl World {
             let outcome = match fate {
                 Fate::Bad => failed(bad),
                 Fate::LaterGood if *attempt < 3 => failed(FailureKind::Locked),
+                Fate::Locked => failed(FailureKind::Locked),
                 _ if *word == "resolve" => Outcome::Resolved(
                     names
                         .iter()
@@ -518,6 +521,7 @@ impl World {
                 .map(|pod| PodUse {
                     name: pod.name.clone(),
                     claims: self.claim_names(),
+                    stays: false,
                     controller: Some(owner(self.scenario.kind)),
                 })
                 .collect(),
@@ -782,21 +786,25 @@ proptest! {
     }
 }
 
+fn calm(kind: Kind, claims: usize) -> Scenario {
+    Scenario {
+        kind,
+        replicas: 1,
+        claims,
+        policy: DELETE,
+        deletes_claims: false,
+        resolve: Fate::Good,
+        restore: Fate::Good,
+        pod_never_ends: false,
+        deleted_in: None,
+        choices: vec![],
+    }
+}
+
 #[test]
 fn a_calm_restore_succeeds() {
     for kind in [Kind::Deployment, Kind::StatefulSet] {
-        let mut world = World::new(Scenario {
-            kind,
-            replicas: 1,
-            claims: 2,
-            policy: DELETE,
-            deletes_claims: false,
-            resolve: Fate::Good,
-            restore: Fate::Good,
-            pod_never_ends: false,
-            deleted_in: None,
-            choices: vec![],
-        });
+        let mut world = World::new(calm(kind, 2));
         world.run();
         world.check();
         let status = world.restore.unwrap().status.unwrap();
@@ -811,18 +819,7 @@ fn a_calm_restore_succeeds() {
 
 #[test]
 fn a_pod_that_does_not_end_is_named_and_everything_is_put_back() {
-    let mut world = World::new(Scenario {
-        kind: Kind::Deployment,
-        replicas: 1,
-        claims: 1,
-        policy: DELETE,
-        deletes_claims: false,
-        resolve: Fate::Good,
-        restore: Fate::Good,
-        pod_never_ends: true,
-        deleted_in: None,
-        choices: vec![],
-    });
+    let mut world = World::new(Scenario { pod_never_ends: true, ..calm(Kind::Deployment, 1) });
     world.run();
     world.check();
     let status = world.restore.unwrap().status.unwrap();
@@ -830,4 +827,28 @@ fn a_pod_that_does_not_end_is_named_and_everything_is_put_back() {
     insta::assert_yaml_snapshot!(
         status.conditions.iter().map(|c| (&c.type_, &c.reason, &c.message)).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn what_may_clear_by_itself_is_waited_for_within_the_timeout_and_the_app_never_noticed() {
+    for later in [true, false] {
+        let resolve = if later { Fate::LaterGood } else { Fate::Locked };
+        let mut world = World::new(Scenario { resolve, ..calm(Kind::Deployment, 1) });
+        world.run();
+        world.check();
+        let shown = world.trace.iter().any(|step| step.starts_with("wait") && step.contains("waits for the lock"));
+        assert!(shown, "the reason is shown meanwhile: {:#?}", world.trace);
+        let status = world.restore.as_ref().unwrap().status.clone().unwrap();
+        if later {
+            assert_eq!(status.phase, Some(RestorePhase::Succeeded));
+            continue;
+        }
+        let ready = conditions::get(&status.conditions, READY).unwrap();
+        assert_eq!((status.phase, ready.reason.as_str()), (Some(RestorePhase::Failed), "RestoreTimeout"));
+        assert!(
+            status.stopped.is_empty()
+                && status.finished_at.unwrap() - status.started_at.unwrap() >= DEFAULT_TIMEOUT.as_chrono()
+        );
+        assert!(!world.trace.iter().any(|step| step.starts_with("patch workload")), "the app was touched");
+    }
 }

@@ -52,7 +52,7 @@ pub(super) fn found(volumes: &[RestoreVolume]) -> String {
 
 /// What was restored.
 pub(super) fn restored(entries: i64, size: i64) -> String {
-    format!("restored {} into a new volume and checked each of {} entries", bytes(size), count(entries))
+    format!("restored {} into a new volume and checked {}", bytes(size), counted(entries))
 }
 
 /// What is stopped.
@@ -67,7 +67,7 @@ pub(super) fn stopping(workloads: &[&Workload]) -> String {
 /// What came of it all.
 pub(super) fn succeeded(status: &VolumeRestoreStatus, unready: &[&Workload]) -> String {
     let volumes = status.volumes.iter().map(|volume| {
-        let entries = volume.checked.map(|entries| format!(", {} entries checked", count(entries))).unwrap_or_default();
+        let entries = volume.checked.map(|entries| format!(", {} checked", counted(entries))).unwrap_or_default();
         format!("{} is as in snapshot {} of {}{entries}", volume.claim, short(&volume.snapshot), time(volume.time))
     });
     let volumes = volumes.collect::<Vec<_>>().join("; ");
@@ -111,6 +111,10 @@ pub(super) fn time(time: crate::api::common::Time) -> String {
 pub(super) fn elapsed(duration: chrono::Duration) -> String {
     let seconds = u64::try_from(duration.num_seconds()).unwrap_or_default();
     crate::api::common::Duration::from_secs(seconds).to_string()
+}
+
+fn counted(entries: i64) -> String {
+    format!("{} {}", count(entries), if entries == 1 { "entry" } else { "entries" })
 }
 
 /// A number with its thousands apart.
