@@ -181,7 +181,13 @@ impl Restic {
     }
 
     fn start(&self, arguments: &[String], directory: Option<&Path>) -> Result<Child, Failure> {
-        let plain = BTreeMap::from([("RESTIC_PROGRESS_FPS", "1"), ("TZ", "UTC")]);
+        let plain = BTreeMap::from([
+            ("RESTIC_PROGRESS_FPS", "1"),
+            ("TZ", "UTC"),
+            // Each shallow CephFS volume is a device of its own: with its number in every entry, unchanged data would
+            // never look unchanged.
+            ("RESTIC_FEATURES", "device-id-for-hardlinks=true"),
+        ]);
         let mut command = Command::new(&self.program);
         command
             .args(arguments)

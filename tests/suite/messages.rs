@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    backups::{app, backup, run_now, running},
+    backups::{app, backup, mounted_at, run_now, running},
     secrets::{external_secret, put_item},
-    support::{SOON, SYSTEM, apply, beside_others, condition, connect, eventually, get, kubectl, namespace, ready},
+    support::{
+        SOON, SYSTEM, apply, beside_others, condition, connect, eventually, get, kubectl, namespace, on_node, ready,
+    },
 };
 
 /// Accepts the creation of a repository's base by the command that its condition names, and waits for it.
@@ -103,6 +105,7 @@ fn a_missing_base_and_a_wrong_password_are_said_and_clear() {
     accept_base("m-base");
     ready("volumebackup", "m-base", "app", "True", "");
     running("m-base", "app");
+    on_node(&["sh", "-c", &format!("echo hello > {}/file", mounted_at("m-base", "app"))]);
     assert_eq!(run_now("m-base", "app")["lastResult"], "Succeeded");
 
     repository("m-base", &url, "canary-wrong");
