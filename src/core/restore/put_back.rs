@@ -78,8 +78,7 @@ impl Plan<'_> {
 
     /// The app is waited for: until its pods are back, what its stop set off may still go on.
     fn await_start(&self) -> Option<Step> {
-        let unready = self.unready().next()?;
-        (!self.has_waited_for_start()).then(|| self.wait(SOON, format!("{} starts again", unready.title())))
+        Some(self.wait(SOON, format!("{} starts again", self.awaited()?.title())))
     }
 
     /// The volumes that the app had get their reclaim policy back; one that the app has no longer, or may still lose,

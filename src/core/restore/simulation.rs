@@ -88,6 +88,7 @@ struct World {
     attached: BTreeSet<String>,
     movers: BTreeMap<&'static str, MoverState>,
     attempts: BTreeMap<&'static str, u32>,
+    ended: BTreeMap<&'static str, Time>,
     mischief: BTreeMap<&'static str, u32>,
     /// The controller's steps.
     trace: Vec<String>,
@@ -148,6 +149,7 @@ impl World {
             attached: BTreeSet::new(),
             movers: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            ended: BTreeMap::new(),
             mischief: BTreeMap::new(),
             trace: vec![],
             vanished: false,
@@ -445,6 +447,7 @@ impl World {
                     Outcome::Restored(names.iter().map(answer).collect())
                 }
             };
+            self.ended.insert(word, self.now);
             *state = MoverState::Finished(Answer { repository: Some("repo".to_owned()), outcome });
         }
     }
@@ -485,7 +488,7 @@ impl World {
         };
         let mover = |which: Which| Mover {
             state: self.movers.get(which.word()).cloned().unwrap_or(MoverState::Absent),
-            ended: None,
+            ended: self.ended.get(which.word()).copied(),
             has_credentials: false,
         };
         let repository = RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name: "nas".to_owned() };

@@ -46,7 +46,7 @@ impl Plan<'_> {
         }
         let offer = targets.iter().find_map(|(volume, seen, new)| self.offer(volume, seen, new));
         let take = || targets.iter().find_map(|(volume, seen, new)| self.take(volume, seen, new));
-        if let Some(step) = offer.or_else(take).or_else(|| self.settle_policies()) {
+        if let Some(step) = offer.or_else(take) {
             return step;
         }
         let done = format!("the new volume is bound to {}", words::claims(&self.status.volumes));
@@ -87,9 +87,10 @@ impl Plan<'_> {
         if is_going { self.scale_down(&users) } else { None }
     }
 
-    /// The volume in use gets its reclaim policy back at once, and the replaced one is kept for a while.
+    /// The volume in use gets its reclaim policy back, and the replaced one is kept for a while.
     fn settle_policies(&self) -> Option<Step> {
         let until = self.status.keep_until.unwrap_or(self.now);
+        let is_safe = !self.unready().any(|workload| workload.deletes_claims);
         self.volumes().find_map(|(_, seen)| {
             let new = seen.volume.as_ref()?;
             let own = seen.previous.as_ref().map(volumes::own_policy);
@@ -98,7 +99,9 @@ impl Plan<'_> {
             let kept = seen.previous.as_ref().and_then(|previous| {
                 Some(Step::PatchVolume(name_of(previous), volumes::keep(previous, self.uid(), until)?))
             });
-            let released = volumes::release(new, self.uid(), if retain { RETAIN } else { DELETE });
+            let policy = if retain { RETAIN } else { DELETE };
+            let released =
+                if is_safe { volumes::release(new, self.uid(), policy) } else { volumes::keep(new, self.uid(), until) };
             kept.or_else(|| Some(Step::PatchVolume(name_of(new), released?)))
         })
     }
@@ -109,18 +112,23 @@ impl Plan<'_> {
         Some(Step::PatchWorkload(Box::new(stopped.clone()), stopped.start()))
     }
 
-    /// The app is started, and the restore ends.
+    /// The app is started, and the restore ends. Until its pods are back, what its stop set off may still go on: a
+    /// StatefulSet can delete its claims with the pods that it removes.
     pub(super) fn start(&self) -> Step {
+        if let Some((volume, _)) = self.volumes().find(|(_, seen)| self.has_lost_new(seen)) {
+            let done = format!("claim {} was taken away again", volume.claim);
+            return self.advance(RestorePhase::Swapping, done, |_| {});
+        }
         if let Some(step) = self.start_workloads() {
             return step;
         }
         let unready: Vec<&Workload> = self.unready().collect();
-        if let Some(workload) = unready.first()
-            && !self.has_waited_for_start()
-            && !self.is_deleted()
-        {
+        if let Some(workload) = self.awaited() {
             let (title, ready, replicas) = (workload.title(), workload.ready, workload.replicas);
             return self.wait(SOON, format!("starting the app: {ready} of {replicas} replicas of {title} are ready"));
+        }
+        if let Some(step) = self.settle_policies() {
+            return step;
         }
         if self.has_finalizer() {
             return Step::Finalizer(false);
@@ -136,6 +144,13 @@ impl Plan<'_> {
         Step::Record(Box::new(status))
     }
 
+    /// Whether the claim no longer has the new volume although that is still held.
+    fn has_lost_new(&self, seen: &ClaimSeen) -> bool {
+        let Some(new) = seen.volume.as_ref().filter(|new| volumes::is_held_by(new, self.uid())) else { return false };
+        let stays = seen.claim.as_ref().filter(|claim| claim.metadata.deletion_timestamp.is_none());
+        stays.and_then(volumes::volume_of) != new.metadata.name.as_deref()
+    }
+
     /// The workloads that were stopped and are not ready again.
     pub(super) fn unready(&self) -> impl Iterator<Item = &Workload> {
         let was_stopped = |workload: &Workload| {
@@ -146,8 +161,11 @@ impl Plan<'_> {
         self.seen.workloads.iter().filter(move |workload| was_stopped(workload) && !workload.is_ready())
     }
 
-    pub(super) fn has_waited_for_start(&self) -> bool {
-        self.now - self.last_step().unwrap_or(self.now) >= chrono::Duration::minutes(START_MINUTES)
+    /// The workload whose start is waited for. Who deletes a VolumeRestore waits only where a claim may still be lost.
+    pub(super) fn awaited(&self) -> Option<&Workload> {
+        let waited = self.now - self.last_step().unwrap_or(self.now);
+        let waits = |workload: &&Workload| !self.is_deleted() || workload.deletes_claims;
+        self.unready().find(waits).filter(|_| waited < chrono::Duration::minutes(START_MINUTES))
     }
 }
 
