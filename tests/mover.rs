@@ -60,7 +60,25 @@ impl Done {
 
 /// A mover in the making: with the privileges of a Job's, if they are given.
 fn mover(place: &Place, task: &Task, capabilities: Option<&str>) -> Command {
-    let program = env!("CARGO_BIN_EXE_strongroom");
+    mover_from(Path::new(env!("CARGO_BIN_EXE_strongroom")), &place.program, place, task, capabilities)
+}
+
+/// A mover as user 1000, who may not look into the folders of whoever builds this: the programs are copied.
+fn mover_as_user(place: &Place, task: &Task) -> Command {
+    let copy = |program: &Path| {
+        let copy = place.path(program.file_name().unwrap().to_str().unwrap());
+        fs::copy(program, &copy).unwrap();
+        fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+        copy
+    };
+    let (program, restic) = (copy(Path::new(env!("CARGO_BIN_EXE_strongroom"))), copy(&place.program));
+    let mut command = mover_from(&program, &restic, place, task, None);
+    command.uid(1000).gid(1000);
+    command
+}
+
+fn mover_from(program: &Path, restic: &Path, place: &Place, task: &Task, capabilities: Option<&str>) -> Command {
+    let program = program.to_str().unwrap();
     let mut command = match capabilities {
         None => Command::new(program),
         Some(names) => {
@@ -76,7 +94,7 @@ fn mover(place: &Place, task: &Task, capabilities: Option<&str>) -> Command {
         .env("PATH", "/usr/bin:/bin")
         .env(TASK_ENV, serde_json::to_string(task).unwrap())
         .env(ANSWER_ENV, place.path("answer"))
-        .env(RESTIC_ENV, &place.program)
+        .env(RESTIC_ENV, restic)
         .env("RESTIC_CACHE_DIR", place.path("cache"))
         .env("RESTIC_REPOSITORY", place.repository())
         .env("RESTIC_PASSWORD", PASSWORD)
@@ -237,7 +255,7 @@ fn an_unreadable_file_makes_a_partial_snapshot() {
     own(&place, 1000);
     chown(volume.join("secret"), Some(0), Some(0)).unwrap();
     let task = Task::Backup(backup_of(&volume));
-    let first = finish(&place, start(mover(&place, &task, None).uid(1000).gid(1000)));
+    let first = finish(&place, start(&mut mover_as_user(&place, &task)));
     assert!(!first.good);
     let entry = first.backed_up();
     assert_eq!((entry.unread, entry.files, entry.snapshot.as_ref().map(String::len)), (1, 1, Some(64)), "{entry:?}");
@@ -245,7 +263,7 @@ fn an_unreadable_file_makes_a_partial_snapshot() {
     assert_eq!(failure.kind, FailureKind::Partial);
     assert!(failure.message.contains("secret: permission denied"), "{failure:?}");
     // Nothing new the next time, and no success either.
-    let again = finish(&place, start(mover(&place, &task, None).uid(1000).gid(1000)));
+    let again = finish(&place, start(&mut mover_as_user(&place, &task)));
     assert!(!again.good && again.backed_up().unchanged && again.backed_up().unread == 1, "{:?}", again.answer);
 }
 
@@ -359,7 +377,7 @@ fn restores_work_on_a_repository_that_cannot_be_written_and_has_a_dead_lock() {
     let chmod = Command::new("chmod").args(["-R", "a-w"]).arg(place.repository()).status().unwrap();
     assert!(chmod.success());
     // The snapshot is root's: who may not give files away restores what is not the same, and says so.
-    let as_user = |task: &Task| finish(&place, start(mover(&place, task, None).uid(1000).gid(1000)));
+    let as_user = |task: &Task| finish(&place, start(&mut mover_as_user(&place, task)));
     let found = as_user(&resolve(&volume, Selection::default()));
     let Outcome::Resolved(resolved) = &found.answer.outcome else { panic!("{:?} {}", found.answer, found.stderr) };
     assert_eq!(
