@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use crate::controllers::{context::Context, metrics::Metrics};
 
 /// A look at an object that takes longer than this is stuck: every request of ours has a shorter limit.
-const STUCK: Duration = Duration::from_secs(10 * 60);
+const STUCK: Duration = Duration::from_mins(10);
 
 /// What the pages show.
 #[derive(Default)]

@@ -80,16 +80,15 @@ async fn attempt(api: &Api<Lease>, identity: &str) -> Result<Option<String>, Pro
         Claim::Held(holder) => return Ok(Some(holder)),
         Claim::Take(spec) => Some(*spec),
     };
-    let written = match found {
-        Some(lease) => api.replace(NAME, &PostParams::default(), &Lease { spec, ..lease }).await,
-        None => {
-            let metadata = ObjectMeta {
-                name: Some(NAME.to_owned()),
-                labels: Some([(labels::MANAGED_BY.to_owned(), MANAGER.to_owned())].into()),
-                ..ObjectMeta::default()
-            };
-            api.create(&PostParams::default(), &Lease { metadata, spec }).await
-        }
+    let written = if let Some(lease) = found {
+        api.replace(NAME, &PostParams::default(), &Lease { spec, ..lease }).await
+    } else {
+        let metadata = ObjectMeta {
+            name: Some(NAME.to_owned()),
+            labels: Some([(labels::MANAGED_BY.to_owned(), MANAGER.to_owned())].into()),
+            ..ObjectMeta::default()
+        };
+        api.create(&PostParams::default(), &Lease { metadata, spec }).await
     };
     match written {
         Ok(_) => Ok(None),

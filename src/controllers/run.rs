@@ -99,10 +99,11 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     tokio::select! {
         () = kinds => {}
         lost = lease::keep(&leases, &settings.identity) => return Err(lost.into()),
-        ended = server => match ended {
-            Ok(Err(error)) => return Err(error.into()),
-            Ok(Ok(())) | Err(_) => {}
-        },
+        ended = server => {
+            if let Ok(Err(error)) = ended {
+                return Err(error.into());
+            }
+        }
     }
     lease::release(&leases, &settings.identity).await;
     Ok(())
