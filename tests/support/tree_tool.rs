@@ -1,5 +1,5 @@
 //! Fills a directory with everything that a volume may hold, or compares two: the cluster suite runs it on the node.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a tool of the tests")]
+#![expect(clippy::print_stderr, reason = "a tool of the tests")]
 
 use std::{env, path::Path, process::ExitCode};
 
