@@ -16,8 +16,6 @@ pub struct Request {
     pub verb: String,
     /// Plural name, with the subresource where there is one.
     pub resource: String,
-    /// Name of the object.
-    pub name: String,
 }
 
 /// Where the log ends now.
@@ -39,7 +37,6 @@ pub fn of_operator(since: &Mark) -> Vec<Request> {
             Some(Request {
                 verb: event["verb"].as_str()?.to_owned(),
                 resource: format!("{}{subresource}", object["resource"].as_str()?),
-                name: object["name"].as_str().unwrap_or_default().to_owned(),
             })
         })
         .collect()

@@ -67,7 +67,7 @@ pub fn run_now(namespace: &str, name: &str) -> Value {
         &format!("reconcile.fluxcd.io/requestedAt={token}"),
         &format!("reconcile.fluxcd.io/forceAt={token}"),
     ]);
-    eventually(&format!("the backup {namespace}/{name} has run"), Duration::from_secs(180), || {
+    eventually(&format!("the backup {namespace}/{name} has run"), Duration::from_mins(3), || {
         let status = get("volumebackup", namespace, name)?["status"].clone();
         (status["lastHandledForceAt"] == token.as_str() && status["phase"] == "Idle" && status["run"].is_null())
             .then_some(status)

@@ -44,7 +44,7 @@ fn chosen(n: usize) -> bool {
         println!("kills: STRONGROOM_SEED={seed}");
         seed
     });
-    (n + seed) % 4 == 0
+    (n + seed).is_multiple_of(4)
 }
 
 fn repository() {
@@ -100,7 +100,7 @@ fn a_controller_killed_after_any_write_of_a_backup_converges() {
         };
         eventually(
             &format!("the run ends or the controller is killed after write {n}"),
-            Duration::from_secs(120),
+            Duration::from_mins(2),
             || (controller.killed() || done().is_some()).then_some(()),
         );
         let killed = controller.killed();
@@ -110,7 +110,7 @@ fn a_controller_killed_after_any_write_of_a_backup_converges() {
         }
         let status = eventually(
             &format!("the run converges after a kill after {:?}", written.last()),
-            Duration::from_secs(180),
+            Duration::from_mins(3),
             done,
         );
         assert_eq!(status["lastResult"], "Succeeded", "killed after {:?}: {status:#}", written.last());
@@ -152,7 +152,7 @@ fn a_controller_killed_after_any_write_of_a_restore_converges() {
         };
         eventually(
             &format!("the restore ends or the controller is killed after write {n}"),
-            Duration::from_secs(180),
+            Duration::from_mins(3),
             || (controller.killed() || done().is_some()).then_some(()),
         );
         let killed = controller.killed();
@@ -162,7 +162,7 @@ fn a_controller_killed_after_any_write_of_a_restore_converges() {
         }
         let status = eventually(
             &format!("the restore converges after a kill after {:?}", written.last()),
-            Duration::from_secs(240),
+            Duration::from_mins(4),
             done,
         );
         assert_eq!(status["phase"], "Succeeded", "killed after {:?}: {status:#}", written.last());

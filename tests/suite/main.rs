@@ -1,5 +1,13 @@
 //! The cluster suite: the operator as its chart installs it, on a real one-machine Kubernetes with real storage,
 //! restic and the development Connect server. `make test` starts the cluster and runs it.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "these are tests, and what tests share"
+)]
 
 mod audit;
 mod backups;

@@ -82,8 +82,8 @@ fn an_unknown_item_and_an_ambiguous_title_are_said_and_clear() {
     apply(&external_secret("m-items", "twice", "m-twice"));
     ready("externalsecret", "m-items", "twice", "False", "ItemAmbiguous");
     let items = connect::get("/admin/vaults/Kubernetes/items");
-    let twins = items.as_array().expect("a list").iter().filter(|item| item["title"] == "m-twice");
-    let id = twins.last().expect("both are there")["id"].as_str().expect("items have ids").to_owned();
+    let mut twins = items.as_array().expect("a list").iter().filter(|item| item["title"] == "m-twice");
+    let id = twins.next_back().expect("both are there")["id"].as_str().expect("items have ids").to_owned();
     kubectl(&["delete", "--raw", &format!("{path}/{id}")]);
     ready("externalsecret", "m-items", "twice", "True", "");
 }

@@ -136,9 +136,8 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let mut headers = parts.headers.clone();
     headers.remove("host");
     let upstream = shared.client.request(parts.method.clone(), format!("{}{path}", shared.upstream));
-    let answer = match upstream.headers(headers).body(body).send().await {
-        Ok(answer) => answer,
-        Err(_) => return StatusCode::BAD_GATEWAY.into_response(),
+    let Ok(answer) = upstream.headers(headers).body(body).send().await else {
+        return StatusCode::BAD_GATEWAY.into_response();
     };
     let status = answer.status();
     if writes && status.is_success() {

@@ -19,7 +19,7 @@ pub fn restore_of(namespace: &str, backup: &str) -> String {
 
 /// Waits until a restore has ended; the object.
 pub fn ended(namespace: &str, name: &str) -> Value {
-    eventually(&format!("the restore {namespace}/{name} has ended"), Duration::from_secs(300), || {
+    eventually(&format!("the restore {namespace}/{name} has ended"), Duration::from_mins(5), || {
         let object = get("volumerestore", namespace, name)?;
         let phase = object["status"]["phase"].as_str()?.to_owned();
         ["Succeeded", "Failed"].contains(&phase.as_str()).then_some(object)

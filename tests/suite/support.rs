@@ -12,7 +12,7 @@ use serde_json::Value;
 /// The operator's namespace.
 pub const SYSTEM: &str = "strongroom-system";
 /// How long a thing may take that takes seconds.
-pub const SOON: Duration = Duration::from_secs(120);
+pub const SOON: Duration = Duration::from_mins(2);
 
 /// Most tests run side by side; those that count what an idle operator does run alone.
 static QUIET: RwLock<()> = RwLock::new(());
