@@ -72,7 +72,14 @@ pub fn staging_claim(
 }
 
 /// Makes a volume outlive its claim and remembers what that changes, and the claim as it was. None where it is so.
-pub fn hold(volume: &PersistentVolume, owner: &Owner, run: &str, claim: &PersistentVolumeClaim) -> Option<Value> {
+/// With `until`, nobody has to come back to it: it is kept for that time.
+pub fn hold(
+    volume: &PersistentVolume,
+    owner: &Owner,
+    run: &str,
+    claim: &PersistentVolumeClaim,
+    until: Option<Time>,
+) -> Option<Value> {
     if is_held_by(volume, &owner.uid) && policy(volume) == RETAIN {
         return None;
     }
@@ -82,7 +89,7 @@ pub fn hold(volume: &PersistentVolume, owner: &Owner, run: &str, claim: &Persist
         "metadata": {
             "resourceVersion": volume.metadata.resource_version,
             "labels": names::child_labels(owner, Some(run)),
-            "annotations": {RECLAIM_POLICY: own_policy(volume), CLAIM: saved, KEEP_UNTIL: null},
+            "annotations": {RECLAIM_POLICY: own_policy(volume), CLAIM: saved, KEEP_UNTIL: until.map(rfc3339)},
         },
         "spec": {"persistentVolumeReclaimPolicy": RETAIN},
     }))
@@ -95,7 +102,7 @@ pub fn release(volume: &PersistentVolume, owner_uid: &str, policy: &str) -> Opti
 
 /// Notes until when a volume that is held by this owner is kept. None where that is noted.
 pub fn keep(volume: &PersistentVolume, owner_uid: &str, until: Time) -> Option<Value> {
-    let until = until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let until = rfc3339(until);
     let wanted = is_held_by(volume, owner_uid) && annotation(volume, KEEP_UNTIL) != Some(&until);
     wanted.then(|| {
         json!({"metadata": {"resourceVersion": volume.metadata.resource_version, "annotations": {KEEP_UNTIL: until}}})
@@ -161,6 +168,10 @@ fn essence(claim: &PersistentVolumeClaim) -> PersistentVolumeClaim {
         spec: claim.spec.clone().map(|spec| PersistentVolumeClaimSpec { volume_name: None, ..spec }),
         status: None,
     }
+}
+
+fn rfc3339(time: Time) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 fn unmark(volume: &PersistentVolume, policy: &str) -> Value {
@@ -338,9 +349,9 @@ mod tests {
         let old = volume(
             "metadata: {name: pvc-old, resourceVersion: '3'}\nspec: {persistentVolumeReclaimPolicy: Delete, claimRef: {namespace: media, name: data-radarr-0, uid: old-uid}}",
         );
-        let held = merged(&old, &hold(&old, &owner(), "run", &claim()).unwrap());
+        let held = merged(&old, &hold(&old, &owner(), "run", &claim(), None).unwrap());
         assert_eq!((policy(&held), own_policy(&held)), (RETAIN, DELETE));
-        assert_eq!(hold(&held, &owner(), "run", &claim()), None, "it is held");
+        assert_eq!(hold(&held, &owner(), "run", &claim(), None), None, "it is held");
         insta::assert_yaml_snapshot!(claim_on(&saved_claim(&held).unwrap(), "pvc-new"));
 
         let waiting = merged(&held, &wait_for_name(&held, "media", "data-radarr-0"));
@@ -366,7 +377,7 @@ mod tests {
             ));
             let until: Time = "2026-10-08T00:00:00Z".parse().unwrap();
             assert_eq!(keep(&old, "restore-uid", until), None, "only what is held is kept");
-            let held = merged(&old, &hold(&old, &owner(), "run", &claim()).unwrap());
+            let held = merged(&old, &hold(&old, &owner(), "run", &claim(), None).unwrap());
             let kept = merged(&held, &keep(&held, "restore-uid", until).unwrap());
             assert_eq!(keep(&kept, "restore-uid", until), None);
             assert_eq!(expire(&kept, until - chrono::Duration::seconds(1)), None);

@@ -70,10 +70,10 @@ impl Plan<'_> {
     fn set_aside(&self, volume: &RestoreVolume, seen: &ClaimSeen, claim: &PersistentVolumeClaim) -> Step {
         if let Some(bound) = &seen.bound {
             let owner = &self.seen.owner;
-            let until = self.status.keep_until.unwrap_or(self.now);
             // The time of the volume that the app had is noted when it is no longer needed for the way back.
-            let keep = || volumes::keep(bound, &owner.uid, until).filter(|_| claim.metadata.uid != volume.claim_uid);
-            if let Some(patch) = volumes::hold(bound, owner, &self.seen.run, claim).or_else(keep) {
+            let is_old = claim.metadata.uid == volume.claim_uid;
+            let until = (!is_old).then(|| self.status.keep_until.unwrap_or(self.now));
+            if let Some(patch) = volumes::hold(bound, owner, &self.seen.run, claim, until) {
                 return Step::PatchVolume(name_of(bound), patch);
             }
         }

@@ -744,7 +744,10 @@ impl World {
                 assert_eq!(volumes::policy(volume), RETAIN, "{name} is kept");
                 let late = self.now + chrono::Duration::hours(169);
                 assert_eq!(volumes::expire(volume, self.now + chrono::Duration::hours(100)), None);
-                let expired = volumes::expire(volume, late).expect("it is kept for a time only");
+                let last = self.trace.len().saturating_sub(60);
+                let expired = volumes::expire(volume, late);
+                let expired =
+                    expired.unwrap_or_else(|| panic!("{name} is never given back: {:#?}", &self.trace[last..]));
                 let policy = if self.data[name] == OLD { self.scenario.policy } else { DELETE };
                 assert_eq!(expired["spec"]["persistentVolumeReclaimPolicy"], policy);
             }
@@ -854,4 +857,55 @@ fn what_may_clear_by_itself_is_waited_for_within_the_timeout_and_the_app_never_n
         );
         assert!(!world.trace.iter().any(|step| step.starts_with("patch workload")), "the app was touched");
     }
+}
+
+/// Runs until something is so.
+fn run_until(world: &mut World, what: &str, is_so: impl Fn(&World) -> bool) {
+    for _ in 0..500 {
+        if is_so(world) {
+            return;
+        }
+        world.control(|_| {});
+        for which in 0..5 {
+            world.kubernetes(which);
+            if is_so(world) {
+                return;
+            }
+        }
+        world.now += chrono::Duration::seconds(1);
+    }
+    panic!("{what} never came: {:#?}", world.trace);
+}
+
+fn phase_of(world: &World) -> Option<RestorePhase> {
+    world.restore.as_ref()?.status.as_ref()?.phase
+}
+
+#[test]
+fn claims_that_a_statefulset_deletes_with_its_pods_come_back() {
+    let scenario = Scenario { deletes_claims: true, ..calm(Kind::StatefulSet, 2) };
+    let data = |world: &World, name: &str| {
+        let claim = world.claim(name).unwrap();
+        world.data[volumes::volume_of(&claim).unwrap()]
+    };
+
+    let mut world = World::new(Scenario { deleted_in: Some(RestorePhase::Stopping), ..scenario.clone() });
+    run_until(&mut world, "the end of the claims", |world| {
+        let is_going = |claim: PersistentVolumeClaim| claim.metadata.deletion_timestamp.is_some();
+        phase_of(world) == Some(RestorePhase::Stopping) && world.claim("data0-app-0").is_some_and(is_going)
+    });
+    world.finish_deletions();
+    world.delete_restore();
+    world.run();
+    world.check();
+    assert_eq!(data(&world, "data1-app-0"), OLD, "the VolumeRestore was deleted before the way led forward");
+
+    let mut world = World::new(scenario);
+    run_until(&mut world, "the start", |world| phase_of(world) == Some(RestorePhase::Starting));
+    let claim = world.claim("data0-app-0").unwrap();
+    world.delete_claim(&claim);
+    world.finish_deletions();
+    world.run();
+    world.check();
+    assert_eq!(data(&world, "data0-app-0"), NEW);
 }

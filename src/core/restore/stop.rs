@@ -85,7 +85,7 @@ impl Plan<'_> {
                 return Some(self.fail(&Problem::new(Reason::VolumeTooSmall, message)));
             }
             for held in [Some(new), seen.previous.as_ref()].into_iter().flatten() {
-                if let Some(patch) = volumes::hold(held, owner, run, claim) {
+                if let Some(patch) = volumes::hold(held, owner, run, claim, None) {
                     return Some(Step::PatchVolume(name_of(held), patch));
                 }
             }

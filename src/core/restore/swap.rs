@@ -71,7 +71,7 @@ impl Plan<'_> {
             return Some(self.wait(SOON, "the new volume is being detached".to_owned()));
         }
         let patch = volumes::saved_claim(new)
-            .and_then(|saved| volumes::hold(new, &self.seen.owner, &self.seen.run, &saved))
+            .and_then(|saved| volumes::hold(new, &self.seen.owner, &self.seen.run, &saved, None))
             .map(|patch| Step::PatchVolume(name_of(new), patch));
         patch.or_else(|| Some(Step::DeleteClaim(Box::new(staging.clone()))))
     }
