@@ -84,9 +84,9 @@ pub fn get(kind: &str, namespace: &str, name: &str) -> Option<Value> {
 pub fn list(kind: &str, namespace: &str, selector: &str) -> Vec<Value> {
     let mut args = vec!["get", kind, "-o", "json", "-l", selector];
     if namespace.is_empty() {
-        args.push("-A")
+        args.push("-A");
     } else {
-        args.extend(["-n", namespace])
+        args.extend(["-n", namespace]);
     }
     let list: Value = serde_json::from_str(&kubectl(&args)).expect("kubectl prints JSON");
     list["items"].as_array().cloned().unwrap_or_default()
