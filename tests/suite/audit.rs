@@ -16,6 +16,10 @@ pub struct Request {
     pub verb: String,
     /// Plural name, with the subresource where there is one.
     pub resource: String,
+    /// Namespace of the object; empty for a cluster-wide one.
+    pub namespace: String,
+    /// Name of the object.
+    pub name: String,
 }
 
 /// Where the log ends now.
@@ -37,6 +41,8 @@ pub fn of_operator(since: &Mark) -> Vec<Request> {
             Some(Request {
                 verb: event["verb"].as_str()?.to_owned(),
                 resource: format!("{}{subresource}", object["resource"].as_str()?),
+                namespace: object["namespace"].as_str().unwrap_or_default().to_owned(),
+                name: object["name"].as_str().unwrap_or_default().to_owned(),
             })
         })
         .collect()
