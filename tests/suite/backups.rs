@@ -92,7 +92,7 @@ fn a_volume_is_backed_up_and_nothing_is_left() {
         namespace(&ns);
         apply(&app(&ns, "app", class));
         running(&ns, "app");
-        on_node(&["sh", "-c", &format!("echo hello > {}/file", mounted_at(&ns, "app"))]);
+        on_node(&["sh", "-c", &format!("echo hello > {}/file && sync", mounted_at(&ns, "app"))]);
         apply(&backup(&ns, "app"));
         eventually("the declaration is ready", SOON, || {
             (get("volumebackup", &ns, "app")?["status"]["phase"] == "Idle").then_some(())
@@ -122,8 +122,9 @@ fn a_run_costs_few_writes() {
     eventually("the declaration is ready", SOON, || {
         (get("volumebackup", "b-cost", "app")?["status"]["phase"] == "Idle").then_some(())
     });
+    on_node(&["sh", "-c", &format!("echo some > {}/file && sync", mounted_at("b-cost", "app"))]);
     run_now("b-cost", "app");
-    on_node(&["sh", "-c", &format!("echo more > {}/file", mounted_at("b-cost", "app"))]);
+    on_node(&["sh", "-c", &format!("echo more > {}/file && sync", mounted_at("b-cost", "app"))]);
     let mark = audit::mark();
     let status = run_now("b-cost", "app");
     assert_eq!(status["lastResult"], "Succeeded");
@@ -147,7 +148,7 @@ fn a_declaration_that_is_deleted_in_mid_run_leaves_nothing() {
     namespace("b-deleted");
     apply(&app("b-deleted", "app", "ceph-block"));
     running("b-deleted", "app");
-    on_node(&["sh", "-c", &format!("head -c 200M /dev/urandom > {}/big", mounted_at("b-deleted", "app"))]);
+    on_node(&["sh", "-c", &format!("head -c 200M /dev/urandom > {}/big && sync", mounted_at("b-deleted", "app"))]);
     apply(&backup("b-deleted", "app"));
     kubectl(&[
         "-n",

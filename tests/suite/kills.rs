@@ -78,7 +78,7 @@ fn a_controller_killed_after_any_write_of_a_backup_converges() {
         if !chosen(n) && n < 40 {
             continue;
         }
-        on_node(&["sh", "-c", &format!("echo {n} > {}/file", mounted_at("k-backup", "app"))]);
+        on_node(&["sh", "-c", &format!("echo {n} > {}/file && sync", mounted_at("k-backup", "app"))]);
         let runs = |status: &serde_json::Value| status["runs"][0]["id"].clone();
         let before = get("volumebackup", "k-backup", "app").map(|backup| runs(&backup["status"])).unwrap_or_default();
         let token = format!("kill-{n}");
@@ -132,7 +132,7 @@ fn a_controller_killed_after_any_write_of_a_restore_converges() {
     let _guard = alone();
     repository();
     declare("k-restore");
-    on_node(&["sh", "-c", &format!("echo precious > {}/file", mounted_at("k-restore", "app"))]);
+    on_node(&["sh", "-c", &format!("echo precious > {}/file && sync", mounted_at("k-restore", "app"))]);
     assert_eq!(run_now("k-restore", "app")["lastResult"], "Succeeded");
     let _away = OperatorAway::new();
     let controller = Controller::new();
@@ -142,7 +142,7 @@ fn a_controller_killed_after_any_write_of_a_restore_converges() {
         if !chosen(n) && n < 60 {
             continue;
         }
-        on_node(&["sh", "-c", &format!("echo spoilt > {}/file", mounted_at("k-restore", "app"))]);
+        on_node(&["sh", "-c", &format!("echo spoilt > {}/file && sync", mounted_at("k-restore", "app"))]);
         let name = create(&restore_of("k-restore", "app"));
         controller.start(n);
         let done = || {

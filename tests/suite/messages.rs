@@ -105,7 +105,7 @@ fn a_missing_base_and_a_wrong_password_are_said_and_clear() {
     accept_base("m-base");
     ready("volumebackup", "m-base", "app", "True", "");
     running("m-base", "app");
-    on_node(&["sh", "-c", &format!("echo hello > {}/file", mounted_at("m-base", "app"))]);
+    on_node(&["sh", "-c", &format!("echo hello > {}/file && sync", mounted_at("m-base", "app"))]);
     assert_eq!(run_now("m-base", "app")["lastResult"], "Succeeded");
 
     repository("m-base", &url, "canary-wrong");

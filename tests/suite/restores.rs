@@ -109,7 +109,7 @@ fn a_statefulset_comes_back() {
         });
     };
     ready();
-    on_node(&["sh", "-c", &format!("echo precious > {}/file", mounted_at(ns, "app"))]);
+    on_node(&["sh", "-c", &format!("echo precious > {}/file && sync", mounted_at(ns, "app"))]);
     apply(&backup(ns, "app").replace("spec: {", "spec: {claimNames: [data-app-0], "));
     assert_eq!(run_now(ns, "app")["lastResult"], "Succeeded");
     on_node(&["sh", "-c", &format!("rm {}/file", mounted_at(ns, "app"))]);
@@ -128,6 +128,7 @@ fn nothing_found_is_a_failure_and_the_app_never_noticed() {
     namespace(ns);
     apply(&app(ns, "app", "ceph-block"));
     running(ns, "app");
+    on_node(&["sh", "-c", &format!("echo hello > {}/file && sync", mounted_at(ns, "app"))]);
     apply(&backup(ns, "app"));
     assert_eq!(run_now(ns, "app")["lastResult"], "Succeeded");
     let pod = list("pod", ns, "app=app")[0]["metadata"]["uid"].clone();
