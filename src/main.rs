@@ -113,11 +113,16 @@ fn mover() -> ExitCode {
     }
 }
 
-/// Logs to standard error; `RUST_LOG` says how much.
+/// Logs to standard error, panics too; `RUST_LOG` says how much.
 fn log(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Without the panic's own message, which may quote a value.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "the program fails here; please report it");
+    }));
     if json { builder.json().init() } else { builder.with_ansi(false).init() }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 use strongroom::{
     clients::connect::{Connect, Failure, FailureKind},
-    controllers::connect::{Fetched, Hub, Lookup, Place, Registration, Source, Wake},
+    controllers::connect::{Fetched, Hub, Lookup, Place, Reader, Registration, Source, Wake},
     core::{
         index::Found,
         interest::Interest,
@@ -169,8 +169,8 @@ fn store(name: &str) -> StoreKey {
     StoreKey { namespace: None, name: name.into() }
 }
 
-fn object(name: &str) -> (String, String) {
-    ("media".to_owned(), name.to_owned())
+fn object(name: &str) -> Reader {
+    Reader::ExternalSecret("media".to_owned(), name.to_owned())
 }
 
 fn reads(names: &[&str], waiting: bool) -> Interest {
@@ -191,9 +191,9 @@ async fn woken_until(wakes: &mut UnboundedReceiver<Wake>, last: &str) -> BTreeSe
     let mut woken = BTreeSet::new();
     loop {
         match tokio::time::timeout(SOON, wakes.recv()).await.expect("a wake").unwrap() {
-            Wake::Object((_, name)) if name == last => return woken,
-            Wake::Object((_, name)) => drop(woken.insert(name)),
-            Wake::Store(_) => {}
+            Wake::Reader(Reader::ExternalSecret(_, name)) if name == last => return woken,
+            Wake::Reader(Reader::ExternalSecret(_, name)) => drop(woken.insert(name)),
+            Wake::Store(_) | Wake::Reader(Reader::Repository(..)) => {}
         }
     }
 }

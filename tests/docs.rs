@@ -89,7 +89,7 @@ fn on(reason: Reason) -> &'static [On] {
     use On::{ExternalSecret, Repository, Store, VolumeBackup, VolumeRestore};
     match reason {
         Reason::NotSupported | Reason::Foreign => &[ExternalSecret, Repository, VolumeBackup, VolumeRestore],
-        Reason::InvalidSpec | Reason::ClusterError => &On::ALL,
+        Reason::InvalidSpec | Reason::ClusterError | Reason::InternalError => &On::ALL,
         Reason::TokenMissing
         | Reason::TokenRejected
         | Reason::VaultNotInScope

@@ -26,7 +26,7 @@ use crate::{
         restore::VolumeRestore,
         store::{ClusterSecretStore, SecretStore},
     },
-    controllers::{connect::Hub, metrics::Metrics, queue::Queue},
+    controllers::{connect::Hub, metrics::Metrics, queue::Queue, runner::Reconcile},
     core::job::Image,
 };
 
@@ -117,6 +117,20 @@ pub struct Stores {
     pub restores: Handle<VolumeRestore>,
 }
 
+impl Stores {
+    /// Has the owner of a child looked at now, by its kind and uid.
+    pub fn wake(&self, kind: &str, uid: &str) {
+        match kind {
+            ExternalSecret::KIND => self.external_secrets.wake_by_uid(uid),
+            ResticRepository::KIND => self.repositories.wake_by_uid(uid),
+            ClusterResticRepository::KIND => self.cluster_repositories.wake_by_uid(uid),
+            VolumeBackup::KIND => self.backups.wake_by_uid(uid),
+            VolumeRestore::KIND => self.restores.wake_by_uid(uid),
+            _ => {}
+        }
+    }
+}
+
 /// What feeds the [`Stores`]: taken by each kind's loop.
 pub struct Feeds {
     /// SecretStores.
@@ -196,6 +210,19 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Handle<K> {
     pub fn wake(&self, object: &K) {
         // The receiver lives as long as the controllers do.
         let _ = self.wake.send(ObjectRef::from_obj(object));
+    }
+
+    /// Has the object of that namespace and name looked at now.
+    pub fn wake_by_name(&self, namespace: Option<&str>, name: &str) {
+        if let Some(object) = self.by_name(namespace, name) {
+            self.wake(&object);
+        }
+    }
+
+    fn wake_by_uid(&self, uid: &str) {
+        if let Some(object) = self.by_uid(uid) {
+            self.wake(&object);
+        }
     }
 
     /// Has every object that fits looked at now.

@@ -9,10 +9,13 @@ use crate::{
     api::{
         backup::{BackupTarget, RepositoryKey},
         common::RepositoryKind,
-        repository::{Credentials, OnePasswordItem, RepositorySpec},
+        repository::{Credentials, RepositorySpec},
     },
     clients::cluster,
-    controllers::context::Context,
+    controllers::{
+        connect::{CredentialsItem, Reader},
+        context::Context,
+    },
     core::{
         destination::{self, Scope},
         problem::{Problem, Reason},
@@ -75,9 +78,10 @@ async fn open_with(
         .first()
         .map(|target| target.url.clone())
         .ok_or_else(|| Problem::new(Reason::InvalidSpec, format!("{namespace}/{name} names no claim")))?;
-    let fetched = fetch(ctx, key.kind, namespace, which(&spec)).await?;
+    let home = (key.kind == RepositoryKind::ResticRepository).then_some(namespace);
+    let found = find(ctx, home, &key.name, which(&spec)).await?;
     let base_url = destination::base_url(&spec, &ctx.cluster)?;
-    let variables = fetched.variables(&url, &base_url)?;
+    let variables = found.variables(ctx, &url, &base_url).await?;
     Ok(Destination { key: key.clone(), base_id, variables, url: destination::public_url(&url), targets, spec })
 }
 
@@ -111,19 +115,35 @@ pub(crate) fn subject(ctx: &Context, key: &RepositoryKey, namespace: &str) -> Op
     }
 }
 
-/// Credentials as they were found.
-pub(crate) struct Fetched {
-    fields: SensitiveMap,
+/// Where credentials are, in which version. An item is not read before its fields are needed.
+pub(crate) struct Found {
     /// Where they come from, in words.
     pub(crate) source: String,
     /// What changes when they change.
     pub(crate) version: String,
+    /// Ids and titles of the items whose changes concern them.
+    pub(crate) names: Vec<String>,
+    fields: Fields,
+    reader: Reader,
 }
 
-impl Fetched {
+enum Fields {
+    Of(SensitiveMap),
+    In(Box<CredentialsItem>),
+}
+
+impl Found {
     /// The mover's variables for a repository.
-    pub(crate) fn variables(&self, url: &str, base_url: &str) -> Result<SensitiveMap, Problem> {
-        let (variables, refused) = destination::variables(&self.fields, &self.source, url, base_url)?;
+    pub(crate) async fn variables(&self, ctx: &Context, url: &str, base_url: &str) -> Result<SensitiveMap, Problem> {
+        let read;
+        let fields = match &self.fields {
+            Fields::Of(fields) => fields,
+            Fields::In(item) => {
+                read = Box::pin(item.fields(ctx, &self.reader)).await?;
+                &read
+            }
+        };
+        let (variables, refused) = destination::variables(fields, &self.source, url, base_url)?;
         if !refused.is_empty() {
             tracing::debug!(source = self.source, refused = refused.join(", "), "not given to restic");
         }
@@ -131,29 +151,32 @@ impl Fetched {
     }
 }
 
-/// Reads the credentials of a repository object: a Secret's in the operator's namespace for a cluster-wide one, in
+/// Finds the credentials of the repository object of this name: in the operator's namespace for a cluster-wide one, in
 /// its own for another.
-pub(crate) async fn fetch(
+pub(crate) async fn find(
     ctx: &Context,
-    kind: RepositoryKind,
-    namespace: &str,
+    namespace: Option<&str>,
+    name: &str,
     credentials: &Credentials,
-) -> Result<Fetched, Problem> {
-    let home = match kind {
-        RepositoryKind::ClusterResticRepository => &ctx.namespace,
-        RepositoryKind::ResticRepository => namespace,
-    };
+) -> Result<Found, Problem> {
+    let reader = Reader::Repository(namespace.map(str::to_owned), name.to_owned());
     match (&credentials.secret_ref, &credentials.onepassword) {
-        (Some(reference), _) => from_secret(ctx, home, &reference.name).await,
+        (Some(reference), _) => in_secret(ctx, reader, namespace.unwrap_or(&ctx.namespace), &reference.name).await,
         (None, Some(item)) => {
-            let namespace = (kind == RepositoryKind::ResticRepository).then_some(namespace);
-            from_item(ctx, namespace, item).await
+            let found = CredentialsItem::find(ctx, &item.store_ref, namespace, &item.item).await?;
+            Ok(Found {
+                source: format!("1Password item {}", item.item),
+                version: found.version(),
+                names: found.names().into(),
+                fields: Fields::In(Box::new(found)),
+                reader,
+            })
         }
         (None, None) => Err(Problem::new(Reason::InvalidSpec, "credentials names neither a Secret nor an item")),
     }
 }
 
-async fn from_secret(ctx: &Context, namespace: &str, name: &str) -> Result<Fetched, Problem> {
+async fn in_secret(ctx: &Context, reader: Reader, namespace: &str, name: &str) -> Result<Found, Problem> {
     let source = format!("Secret {namespace}/{name}");
     let secret = cluster::get(&ctx.api::<Secret>(namespace), name).await?;
     let secret = secret.ok_or_else(|| {
@@ -162,11 +185,5 @@ async fn from_secret(ctx: &Context, namespace: &str, name: &str) -> Result<Fetch
     let version = secret.resource_version().unwrap_or_default();
     let data = secret.data.unwrap_or_default().into_iter();
     let fields = data.map(|(key, value)| (key, Sensitive::from(value.0))).collect();
-    Ok(Fetched { fields, source, version })
-}
-
-/// The one place where the credentials of movers come straight from 1Password.
-async fn from_item(ctx: &Context, namespace: Option<&str>, item: &OnePasswordItem) -> Result<Fetched, Problem> {
-    let (fields, version) = ctx.connect.fields(ctx, &item.store_ref, namespace, &item.item).await?;
-    Ok(Fetched { fields, source: format!("1Password item {}", item.item), version })
+    Ok(Found { source, version, names: Vec::new(), fields: Fields::Of(fields), reader })
 }

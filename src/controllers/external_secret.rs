@@ -15,7 +15,7 @@ use crate::{
     },
     clients::cluster,
     controllers::{
-        connect::{self, ObjectKey, Source, file_problem},
+        connect::{self, Reader, Source, file_problem},
         context::{Context, Handle, Stores},
         runner::Reconcile,
         secret_writer::{Written, write},
@@ -67,12 +67,12 @@ impl Reconcile for ExternalSecret {
     }
 
     fn deleted(&self, ctx: &Context) {
-        ctx.connect.forget(&key(self));
+        ctx.connect.forget(&reader(self));
     }
 }
 
-fn key(object: &ExternalSecret) -> ObjectKey {
-    (object.namespace().unwrap_or_default(), object.name_any())
+fn reader(object: &ExternalSecret) -> Reader {
+    Reader::ExternalSecret(object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// A reference, where it is read, and the item that it means.
@@ -114,7 +114,7 @@ fn interested(object: &ExternalSecret, ctx: &Context, resolved: &[Resolved], wai
     let mut names: BTreeSet<String> = wanted.iter().map(|wanted| wanted.reference.item.clone()).collect();
     names.extend(resolved.iter().flat_map(|resolved| [resolved.found.item.clone(), resolved.found.title.clone()]));
     let stores = wanted.iter().map(|wanted| StoreKey::of(&wanted.store, &namespace)).collect();
-    ctx.connect.interest(&key(object), Interest { stores, names, waiting });
+    ctx.connect.interest(&reader(object), Interest { stores, names, waiting });
 }
 
 /// Whether a problem is one of the store or its server, which says nothing about the item.
@@ -251,8 +251,8 @@ async fn fetch(
     resolved: &[Resolved],
     fresh: bool,
 ) -> Result<Option<Fetched>, Problem> {
-    let key = key(object);
-    let items = join_all(resolved.iter().map(|r| connect::fetch(ctx, &r.source, &r.found, fresh, &key))).await;
+    let reader = reader(object);
+    let items = join_all(resolved.iter().map(|r| connect::fetch(ctx, &r.source, &r.found, fresh, &reader))).await;
     let (mut yields, mut newest) = (Vec::new(), None);
     for (resolved, item) in resolved.iter().zip(items) {
         let Some(item) = item? else { return Ok(None) };

@@ -64,7 +64,7 @@ pub(crate) async fn step(ctx: &Context, subject: &Subject) -> Result<Did, Proble
                 }
                 Ok(opened.variables)
             };
-            errand::step(ctx, next, errand, variables).await?;
+            Box::pin(errand::step(ctx, next, errand, variables)).await?;
             Ok(Did::Step)
         }
     }

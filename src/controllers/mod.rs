@@ -22,7 +22,7 @@ use crate::{
     controllers::{
         connect::Wake,
         context::{Context, Feeds},
-        runner::{children, serve},
+        runner::{Reconcile, children, serve},
     },
 };
 
@@ -48,6 +48,10 @@ mod secret_writer;
 pub mod store;
 mod sweep;
 
+/// Kinds that have movers, and what belongs to movers.
+const MOVES_DATA: [&str; 4] =
+    [VolumeBackup::KIND, VolumeRestore::KIND, ResticRepository::KIND, ClusterResticRepository::KIND];
+
 /// Runs the loop of every kind until `shutdown`.
 async fn kinds(
     ctx: Arc<Context>,
@@ -68,18 +72,14 @@ async fn kinds(
     };
     let watches = async {
         tokio::join!(
-            children::<Secret, ExternalSecret>(ctx.clone(), Api::all(ctx.client.clone())),
+            children::<Secret>(ctx.clone(), Api::all(ctx.client.clone()), &[ExternalSecret::KIND]),
+            children::<Job>(ctx.clone(), ctx.own(), &MOVES_DATA),
+            children::<PersistentVolumeClaim>(ctx.clone(), ctx.own(), &MOVES_DATA),
+            children::<VolumeSnapshot>(ctx.clone(), Api::all(ctx.client.clone()), &[VolumeBackup::KIND]),
+            children::<VolumeSnapshotContent>(ctx.clone(), ctx.global(), &[VolumeBackup::KIND]),
             connect::forward(ctx.clone(), wakes),
-            children::<Job, VolumeBackup>(ctx.clone(), ctx.own()),
-            children::<PersistentVolumeClaim, VolumeBackup>(ctx.clone(), ctx.own()),
-            children::<VolumeSnapshot, VolumeBackup>(ctx.clone(), Api::all(ctx.client.clone())),
-            children::<VolumeSnapshotContent, VolumeBackup>(ctx.clone(), ctx.global()),
-            children::<Job, ResticRepository>(ctx.clone(), ctx.own()),
-            children::<Job, ClusterResticRepository>(ctx.clone(), ctx.own()),
             repository::watch_credentials(ctx.clone()),
             sweep::run(ctx.clone()),
-            children::<Job, VolumeRestore>(ctx.clone(), ctx.own()),
-            children::<PersistentVolumeClaim, VolumeRestore>(ctx.clone(), ctx.own()),
             keep::run(ctx.clone()),
         )
     };

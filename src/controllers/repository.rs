@@ -1,6 +1,6 @@
 //! ResticRepository and ClusterResticRepository: asked whether they are there, and kept in order.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
@@ -20,6 +20,7 @@ use crate::{
     clients::cluster,
     controllers::{
         backup,
+        connect::Reader,
         context::{Context, Handle, Stores},
         destination,
         errand::{self, Errand},
@@ -29,8 +30,10 @@ use crate::{
     core::{
         conditions::{self, Summary},
         destination::{base_url, default_repository},
+        interest::Interest,
         problem::{Problem, Reason},
         repository::{self, DEADLINE, Observed, Step, Subject},
+        store::StoreKey,
     },
 };
 
@@ -113,6 +116,7 @@ macro_rules! repository {
             }
 
             fn deleted(&self, ctx: &Context) {
+                ctx.connect.forget(&reader(&self.subject()));
                 wake_users(ctx, &self.subject());
                 ctx.stores.cluster_repositories.wake_where(|other| other.spec.repository.default);
                 ctx.sweep.notify_one();
@@ -182,10 +186,9 @@ async fn reconcile<K: Repository>(object: &K, ctx: &Context) -> Result<Action, P
                     deadline: DEADLINE,
                 };
                 let variables = async {
-                    let namespace = subject.metadata.namespace.as_deref().unwrap_or_default();
-                    let fetched = destination::fetch(ctx, subject.kind, namespace, &subject.spec.credentials).await?;
+                    let found = find(ctx, &subject).await?;
                     let url = base_url(&subject.spec, &ctx.cluster)?;
-                    fetched.variables(&url, &url)
+                    found.variables(ctx, &url, &url).await
                 };
                 errand::step(ctx, next, errand, variables).await?;
             }
@@ -237,11 +240,34 @@ fn rival(ctx: &Context, subject: &Subject) -> Option<String> {
     (default != subject.name()).then_some(default)
 }
 
+async fn find(ctx: &Context, subject: &Subject) -> Result<destination::Found, Problem> {
+    destination::find(ctx, subject.metadata.namespace.as_deref(), subject.name(), &subject.spec.credentials).await
+}
+
+/// Where the credentials are, and in which version. They are read where this version has not been looked at yet.
 async fn credentials(ctx: &Context, subject: &Subject) -> Result<(String, String), Problem> {
-    let namespace = subject.metadata.namespace.as_deref().unwrap_or_default();
-    let fetched = destination::fetch(ctx, subject.kind, namespace, &subject.spec.credentials).await?;
-    fetched.variables("", "")?;
-    Ok((fetched.source, fetched.version))
+    let found = find(ctx, subject).await;
+    interested(ctx, subject, found.as_ref().ok());
+    let found = found?;
+    if !repository::was_asked(subject, &found.version) {
+        found.variables(ctx, "", "").await?;
+    }
+    Ok((found.source, found.version))
+}
+
+/// Tells the hub which changes in 1Password concern the object: any at all, while its item is not found.
+fn interested(ctx: &Context, subject: &Subject, found: Option<&destination::Found>) {
+    let namespace = subject.metadata.namespace.as_deref();
+    let reader = reader(subject);
+    let Some(item) = &subject.spec.credentials.onepassword else { return ctx.connect.forget(&reader) };
+    let mut names = BTreeSet::from([item.item.clone()]);
+    names.extend(found.iter().flat_map(|found| found.names.clone()));
+    let stores = BTreeSet::from([StoreKey::of(&item.store_ref, namespace.unwrap_or_default())]);
+    ctx.connect.interest(&reader, Interest { stores, names, waiting: found.is_none() });
+}
+
+fn reader(subject: &Subject) -> Reader {
+    Reader::Repository(subject.metadata.namespace.clone(), subject.name().to_owned())
 }
 
 /// Why the claim that holds the repositories cannot be mounted.

@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     fmt::Debug,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use futures::{Future, Stream, StreamExt, future::Shared, stream};
+use futures::{Future, FutureExt, Stream, StreamExt, future::Shared, stream};
 use kube::{
     Api, Resource, ResourceExt,
     core::{DeserializeGuard, PartialObjectMeta},
@@ -31,7 +32,7 @@ use crate::{
     },
     core::{
         conditions, names,
-        problem::{Class, Problem},
+        problem::{Class, Problem, Reason},
     },
 };
 
@@ -115,7 +116,7 @@ async fn observed<K: Reconcile>(object: Arc<K>, ctx: Arc<Context>, retries: &Ret
     let key = key(&*object);
     let (kind, started) = (KindLabels { kind: K::KIND }, Instant::now());
     let _busy = ctx.busy.start(format!("{} {key}", K::KIND));
-    let result = K::reconcile(object.clone(), ctx.clone()).await;
+    let result = contained(K::reconcile(object.clone(), ctx.clone())).await;
     ctx.metrics.reconciles.get_or_create(&kind).inc();
     ctx.metrics.duration.get_or_create(&kind).observe(started.elapsed().as_secs_f64());
     match &result {
@@ -128,6 +129,15 @@ async fn observed<K: Reconcile>(object: Arc<K>, ctx: Arc<Context>, retries: &Ret
         }
     }
     result
+}
+
+/// A panic over one object, in a template engine for instance, must not end the work for all others.
+async fn contained<T>(reconcile: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    // What a reconcile shares with others is behind locks that bear it.
+    AssertUnwindSafe(reconcile).catch_unwind().await.unwrap_or_else(|_| {
+        let message = "the operator itself failed here: its log names the place in its code; please report it";
+        Err(Problem::new(Reason::InternalError, message))
+    })
 }
 
 /// Puts a problem into the object's condition, and into an Event when it is a new one.
@@ -173,22 +183,18 @@ fn valid<K: Reconcile>(
     }
 }
 
-/// Watches the children of a kind (their metadata only) and has the owner looked at when one changes.
-pub(crate) async fn children<C, K>(ctx: Arc<Context>, api: Api<PartialObjectMeta<C>>)
+/// Watches the children of these kinds (their metadata only) and has the owner looked at when one changes.
+pub(crate) async fn children<C>(ctx: Arc<Context>, api: Api<PartialObjectMeta<C>>, kinds: &[&str])
 where
     C: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
-    K: Reconcile,
 {
-    let selector = format!("{}={MANAGER},{}={}", labels::MANAGED_BY, labels::OWNER_KIND, K::KIND);
+    let selector = format!("{}={MANAGER},{} in ({})", labels::MANAGED_BY, labels::OWNER_KIND, kinds.join(","));
     let config = watcher::Config::default().labels(&selector).page_size(100);
     let stream = watcher(api, config).default_backoff();
     touched(stream)
         .for_each(|child| {
-            let uid = child.labels().get(labels::OWNER_UID).cloned().unwrap_or_default();
-            let handle = K::handle(&ctx.stores);
-            if let Some(owner) = handle.by_uid(&uid) {
-                handle.wake(&owner);
-            }
+            let label = |name| child.labels().get(name).map(String::as_str).unwrap_or_default();
+            ctx.stores.wake(label(labels::OWNER_KIND), label(labels::OWNER_UID));
             std::future::ready(())
         })
         .await;
@@ -249,6 +255,14 @@ fn delay(class: Class, count: u32, seed: &str) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_of_that_object_only() {
+        let panics = async { if true { panic!("canary-value") } else { Ok(()) } };
+        let problem = contained(panics).await.unwrap_err();
+        assert_eq!(problem.reason, Reason::InternalError);
+        assert!(!problem.message.contains("canary"));
+    }
 
     #[test]
     fn retries_grow_and_stay_bounded() {

@@ -27,7 +27,7 @@ use crate::{
         restore::VolumeRestore,
     },
     clients::cluster,
-    controllers::{backup::stores_are_filled, context::Context},
+    controllers::{MOVES_DATA, backup::stores_are_filled, context::Context},
     core::{
         backup,
         problem::Problem,
@@ -39,9 +39,6 @@ use crate::{
 const PERIOD: Duration = Duration::from_mins(10);
 /// How soon is looked again while something is being deleted.
 const SOON: Duration = Duration::from_secs(2);
-/// Kinds whose children are swept.
-const KINDS: [&str; 4] = ["VolumeBackup", "VolumeRestore", "ResticRepository", "ClusterResticRepository"];
-
 /// Sweeps at the start, when something was deleted, and now and then.
 pub(crate) async fn run(ctx: Arc<Context>) {
     stores_are_filled(&ctx).await;
@@ -114,7 +111,7 @@ async fn list<K>(api: Api<K>) -> Result<Vec<PartialObjectMeta<K>>, Problem>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    let selector = format!("{}={MANAGER},{} in ({})", labels::MANAGED_BY, labels::OWNER_KIND, KINDS.join(","));
+    let selector = format!("{}={MANAGER},{} in ({})", labels::MANAGED_BY, labels::OWNER_KIND, MOVES_DATA.join(","));
     match api.list_metadata(&ListParams::default().labels(&selector)).await {
         Ok(list) => Ok(list.items),
         // The cluster has no such kind.

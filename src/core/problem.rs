@@ -57,6 +57,8 @@ reasons! {
     InvalidSpec: Terminal, "Correct the field that the message names.";
     /// The Kubernetes API did not answer or refused.
     ClusterError: Transient, "Nothing, if it passes; otherwise see the message: a permission may be missing.";
+    /// The operator failed in a way that it does not expect.
+    InternalError: Transient, "Report it, with the place in the code that the operator's log names.";
     /// An object of the needed name exists and belongs to someone else.
     Foreign: Blocked, "Rename one of the two, or delete the object that the message names.";
 

@@ -262,8 +262,22 @@ fn standing(subject: &Subject, cluster: &str, seen: &Observed) -> Result<String,
     }
     let unreachable = |problem: Problem| (Some(RepositoryPhase::Unreachable), Summary::NotReady(problem));
     let (_, version) = seen.credentials.clone().map_err(unreachable)?;
+    Ok(asked_with(subject, &version))
+}
+
+/// What a question depends on: another one is asked when this changes.
+fn asked_with(subject: &Subject, credentials: &str) -> String {
     let generation = subject.metadata.generation.unwrap_or_default().to_string();
-    Ok(names::hash(&[&generation, &version], 16))
+    names::hash(&[&generation, credentials], 16)
+}
+
+/// Whether the repository has been asked with credentials of this version, so that they have been read already.
+pub fn was_asked(subject: &Subject, credentials: &str) -> bool {
+    has_probed(subject, &asked_with(subject, credentials))
+}
+
+fn has_probed(subject: &Subject, version: &str) -> bool {
+    subject.status.probed.as_ref().is_some_and(|probed| probed.starts_with(&format!("{version} ")))
 }
 
 fn halted(subject: &Subject, seen: &Observed, phase: Option<RepositoryPhase>, summary: &Summary, now: Time) -> Step {
@@ -319,8 +333,7 @@ fn creation_is_accepted(subject: &Subject, base_url: &str) -> bool {
 /// Whether the repository is to be asked now (or the base to be created).
 fn is_wanted(subject: &Subject, task: &Task, version: &str, seen: &Observed, now: Time) -> bool {
     let status = &subject.status;
-    let of_now = status.probed.as_ref().is_some_and(|probed| probed.starts_with(&format!("{version} ")));
-    if !of_now || *task == Task::Create {
+    if !has_probed(subject, version) || *task == Task::Create {
         return true;
     }
     if status.last_handled_reconcile_at.as_ref() != subject.annotation(annotations::REQUESTED_AT) {
@@ -352,11 +365,12 @@ fn next_question(subject: &Subject) -> Option<Time> {
 fn settled(subject: &Subject, seen: &Observed, now: Time) -> Step {
     let status = handled(subject, seen);
     let wait = next_question(subject).and_then(|at| (at - now).to_std().ok()).unwrap_or(BACKSTOP);
+    // The operator's own namespace is watched, and 1Password.
     let watched =
-        subject.kind == RepositoryKind::ClusterResticRepository && subject.spec.credentials.secret_ref.is_some();
+        subject.kind == RepositoryKind::ClusterResticRepository || subject.spec.credentials.secret_ref.is_none();
     let longest = match status.phase {
         Some(RepositoryPhase::Ready) if watched => BACKSTOP,
-        // No watch tells that an item, or a Secret elsewhere, has changed.
+        // No watch tells that a Secret elsewhere has changed.
         Some(RepositoryPhase::Ready) => UNWATCHED,
         _ => PAUSE,
     };

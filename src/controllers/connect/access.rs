@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::Namespace;
 
-use super::{Fetched, Hub, Lookup, ObjectKey, Source, item_problem, problem};
+use super::{Fetched, Lookup, Reader, Source, item_problem, problem};
 use crate::{
     api::{
         common::{StoreKind, StoreRef},
@@ -78,47 +78,62 @@ pub fn resolve(ctx: &Context, source: &Source, reference: &Reference) -> Result<
     }
 }
 
-/// An item with its values. Nothing while it is fetched: `object` is woken when it is there.
+/// An item with its values. Nothing while it is fetched: `reader` is woken when it is there.
 pub async fn fetch(
     ctx: &Context,
     source: &Source,
     found: &Found,
     fresh: bool,
-    object: &ObjectKey,
+    reader: &Reader,
 ) -> Result<Option<Arc<Item>>, Problem> {
-    match source.endpoint.item(found, fresh, object).await {
+    match source.endpoint.item(found, fresh, reader).await {
         Fetched::Item(item) => Ok(Some(item)),
         Fetched::Later => Ok(None),
         Fetched::Failed(failure) => Err(item_problem(&found.title, &failure, &source.place, ctx.now())),
     }
 }
 
-impl Hub {
-    /// The fields of an item by their labels, for credentials that are taken straight from 1Password, and a text that
-    /// changes with the item. `namespace` is that of the object that needs them; none for a cluster-wide one.
-    pub async fn fields(
-        &self,
-        ctx: &Context,
-        store: &StoreRef,
-        namespace: Option<&str>,
-        item: &str,
-    ) -> Result<(SensitiveMap, String), Problem> {
-        let soon = |what: &str| {
-            let message = format!("item {item:?}: {what}; it is tried again");
-            Problem::new(Reason::ConnectNotReady, message)
-        };
+/// An item whose fields are credentials that are taken straight from 1Password.
+pub struct CredentialsItem {
+    source: Source,
+    found: Found,
+}
+
+impl CredentialsItem {
+    /// Finds the item, which costs no request. `namespace` is that of the object that needs it; none for a
+    /// cluster-wide one.
+    pub async fn find(ctx: &Context, store: &StoreRef, namespace: Option<&str>, item: &str) -> Result<Self, Problem> {
         let remote = serde_json::from_value(serde_json::json!({ "key": item }))
             .map_err(|_| Problem::new(Reason::InvalidSpec, format!("{item:?} is no name of an item")))?;
         let reference = Reference::of_extract(&remote)?;
         let source =
-            source(ctx, store, namespace).await?.ok_or_else(|| soon("the store has not been looked at yet"))?;
-        let found = resolve(ctx, &source, &reference)?.ok_or_else(|| soon("Connect is being asked"))?;
-        let nobody = (String::new(), String::new());
-        let item = fetch(ctx, &source, &found, false, &nobody).await?.ok_or_else(|| soon("Connect is slow"))?;
+            source(ctx, store, namespace).await?.ok_or_else(|| soon(item, "the store has not been looked at yet"))?;
+        let found = resolve(ctx, &source, &reference)?.ok_or_else(|| soon(item, "Connect is being asked"))?;
+        Ok(Self { source, found })
+    }
+
+    /// A text that changes with the item.
+    pub fn version(&self) -> String {
+        format!("{} {}", self.found.item, self.found.version)
+    }
+
+    /// What changes of the item concern its readers: its id and title.
+    pub fn names(&self) -> [String; 2] {
+        [self.found.item.clone(), self.found.title.clone()]
+    }
+
+    /// The item's fields by their labels. `reader` is woken when it takes longer.
+    pub async fn fields(&self, ctx: &Context, reader: &Reader) -> Result<SensitiveMap, Problem> {
+        let item = fetch(ctx, &self.source, &self.found, false, reader).await?;
+        let item = item.ok_or_else(|| soon(&self.found.title, "Connect is slow"))?;
         let values = field::all(&item, &Part::All)?.into_iter().filter_map(|(name, source)| match source {
             FieldSource::Value(value) => Some((name, value)),
             FieldSource::File(_) => None,
         });
-        Ok((values.collect(), format!("{} {}", item.id, item.version)))
+        Ok(values.collect())
     }
+}
+
+fn soon(item: &str, what: &str) -> Problem {
+    Problem::new(Reason::ConnectNotReady, format!("item {item:?}: {what}; it is tried again"))
 }

@@ -12,7 +12,7 @@ use futures::{
 };
 
 use super::{
-    ObjectKey,
+    Reader,
     endpoint::{Endpoint, Health},
 };
 use crate::{
@@ -43,7 +43,7 @@ pub(super) struct Slot {
     flight: Option<Shared<BoxFuture<'static, Fetch>>>,
     done: Option<Done>,
     /// Objects that went away while the item was fetched.
-    waiters: BTreeSet<ObjectKey>,
+    waiters: BTreeSet<Reader>,
 }
 
 #[derive(Debug)]
@@ -65,9 +65,9 @@ pub enum Fetched {
 }
 
 impl Endpoint {
-    /// An item with its values. `fresh` asks the server even if the item was fetched a little while ago; `object` is
+    /// An item with its values. `fresh` asks the server even if the item was fetched a little while ago; `reader` is
     /// woken when it takes longer.
-    pub async fn item(self: &Arc<Self>, found: &Found, fresh: bool, object: &ObjectKey) -> Fetched {
+    pub async fn item(self: &Arc<Self>, found: &Found, fresh: bool, reader: &Reader) -> Fetched {
         let key = (found.vault.clone(), found.item.clone());
         let flight = {
             let mut state = self.lock();
@@ -98,12 +98,12 @@ impl Endpoint {
         let mut state = self.lock();
         match state.slots.get_mut(&key) {
             Some(slot) if slot.flight.is_some() => {
-                slot.waiters.insert(object.clone());
+                slot.waiters.insert(reader.clone());
                 Fetched::Later
             }
             // It ended in this moment.
             _ => {
-                self.wakes.object(object.clone());
+                self.wakes.reader(reader.clone());
                 Fetched::Later
             }
         }
@@ -187,8 +187,8 @@ async fn fetch(endpoint: Arc<Endpoint>, found: Found) -> Fetch {
     if is_first {
         tokio::spawn(keep_clean(Arc::downgrade(&endpoint)));
     }
-    for object in waiters {
-        endpoint.wakes.object(object);
+    for reader in waiters {
+        endpoint.wakes.reader(reader);
     }
     result
 }

@@ -7,7 +7,7 @@ mod fetch;
 mod metrics;
 mod problem;
 
-pub use access::{fetch, resolve, source};
+pub use access::{CredentialsItem, fetch, resolve, source};
 pub use endpoint::{Endpoint, Overview};
 pub use fetch::Fetched;
 pub use metrics::{ConnectMetrics, EndpointLabels};
@@ -34,14 +34,20 @@ use crate::{
     },
 };
 
-/// Namespace and name of an ExternalSecret.
-pub type ObjectKey = (String, String);
+/// An object that reads items, and is woken when they change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reader {
+    /// The ExternalSecret of this namespace and name.
+    ExternalSecret(String, String),
+    /// The repository object of this name, in this namespace or cluster-wide.
+    Repository(Option<String>, String),
+}
 
 /// An object that has to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// An ExternalSecret.
-    Object(ObjectKey),
+    /// What reads items.
+    Reader(Reader),
     /// A store.
     Store(StoreKey),
 }
@@ -180,14 +186,14 @@ impl Hub {
         }
     }
 
-    /// Sets what an ExternalSecret needs to know about.
-    pub fn interest(&self, object: &ObjectKey, interest: Interest) {
-        self.wakes.interests().set(object, interest);
+    /// Sets what an object needs to know about.
+    pub fn interest(&self, reader: &Reader, interest: Interest) {
+        self.wakes.interests().set(reader, interest);
     }
 
-    /// Forgets an ExternalSecret that is gone.
-    pub fn forget(&self, object: &ObjectKey) {
-        self.wakes.interests().remove(object);
+    /// Forgets an object that is gone, or reads items no more.
+    pub fn forget(&self, reader: &Reader) {
+        self.wakes.interests().remove(reader);
     }
 }
 
@@ -225,18 +231,18 @@ impl State {
 /// Whom a change concerns, and how they are woken.
 #[derive(Debug)]
 pub struct Wakes {
-    interests: Mutex<Interests<ObjectKey>>,
+    interests: Mutex<Interests<Reader>>,
     sender: mpsc::UnboundedSender<Wake>,
 }
 
 impl Wakes {
-    fn interests(&self) -> MutexGuard<'_, Interests<ObjectKey>> {
+    fn interests(&self) -> MutexGuard<'_, Interests<Reader>> {
         self.interests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn object(&self, object: ObjectKey) {
+    fn reader(&self, reader: Reader) {
         // The receiver lives as long as the controllers do.
-        let _ = self.sender.send(Wake::Object(object));
+        let _ = self.sender.send(Wake::Reader(reader));
     }
 
     fn stores(&self, stores: &BTreeSet<StoreKey>) {
@@ -246,23 +252,23 @@ impl Wakes {
     }
 
     fn touched(&self, stores: &BTreeSet<StoreKey>, changes: &Changes) {
-        let objects = self.interests().touched(stores, changes);
-        for object in objects {
-            self.object(object);
+        let readers = self.interests().touched(stores, changes);
+        for reader in readers {
+            self.reader(reader);
         }
     }
 
     fn waiting(&self, stores: &BTreeSet<StoreKey>) {
-        let objects = self.interests().of_stores(stores, |interest| interest.waiting);
-        for object in objects {
-            self.object(object);
+        let readers = self.interests().of_stores(stores, |interest| interest.waiting);
+        for reader in readers {
+            self.reader(reader);
         }
     }
 
     fn all(&self, stores: &BTreeSet<StoreKey>) {
-        let objects = self.interests().of_stores(stores, |_| true);
-        for object in objects {
-            self.object(object);
+        let readers = self.interests().of_stores(stores, |_| true);
+        for reader in readers {
+            self.reader(reader);
         }
     }
 }
@@ -271,17 +277,20 @@ impl Wakes {
 pub(crate) async fn forward(ctx: Arc<Context>, mut wakes: mpsc::UnboundedReceiver<Wake>) {
     while let Some(wake) = wakes.recv().await {
         match wake {
-            Wake::Object((namespace, name)) => {
-                let handle = &ctx.stores.external_secrets;
-                handle.by_name(Some(&namespace), &name).iter().for_each(|object| handle.wake(object));
+            Wake::Reader(Reader::ExternalSecret(namespace, name)) => {
+                ctx.stores.external_secrets.wake_by_name(Some(&namespace), &name);
+            }
+            Wake::Reader(Reader::Repository(Some(namespace), name)) => {
+                ctx.stores.repositories.wake_by_name(Some(&namespace), &name);
+            }
+            Wake::Reader(Reader::Repository(None, name)) => {
+                ctx.stores.cluster_repositories.wake_by_name(None, &name);
             }
             Wake::Store(StoreKey { namespace: Some(namespace), name }) => {
-                let handle = &ctx.stores.secret_stores;
-                handle.by_name(Some(&namespace), &name).iter().for_each(|store| handle.wake(store));
+                ctx.stores.secret_stores.wake_by_name(Some(&namespace), &name);
             }
             Wake::Store(StoreKey { namespace: None, name }) => {
-                let handle = &ctx.stores.cluster_secret_stores;
-                handle.by_name(None, &name).iter().for_each(|store| handle.wake(store));
+                ctx.stores.cluster_secret_stores.wake_by_name(None, &name);
             }
         }
     }
