@@ -4,7 +4,6 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use strongroom::{
-    api,
     controllers::run::{Settings, run},
     core::job::Image,
 };
@@ -23,8 +22,6 @@ enum Command {
     Controller(ControllerArgs),
     /// Runs what a Job was made for (started by the operator, not by people).
     Mover,
-    /// Prints the definitions of the kinds as YAML.
-    Crds,
 }
 
 /// What the operator is told at its start.
@@ -76,7 +73,6 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Controller(args) => controller(args),
         Command::Mover => mover(),
-        Command::Crds => crds(),
     }
 }
 
@@ -86,7 +82,8 @@ fn controller(args: ControllerArgs) -> ExitCode {
         tracing::error!("a TLS provider is installed already");
         return ExitCode::FAILURE;
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    // One thread: it waits for others nearly all the time, and each thread costs memory.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start");
@@ -124,15 +121,4 @@ fn log(json: bool) {
         tracing::error!(place, "the program fails here; please report it");
     }));
     if json { builder.json().init() } else { builder.with_ansi(false).init() }
-}
-
-#[expect(clippy::print_stdout, reason = "printing is what this command is for")]
-fn crds() -> ExitCode {
-    for crd in api::crds() {
-        match serde_saphyr::to_string(&crd) {
-            Ok(text) => println!("---\n{text}"),
-            Err(_) => return ExitCode::FAILURE,
-        }
-    }
-    ExitCode::SUCCESS
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
 };
 
 use chrono::{SubsecRound, Utc};
@@ -15,7 +14,10 @@ use kube::{
         reflector::{ObjectRef, Store, store::Writer},
     },
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use crate::{
     api::{
@@ -53,7 +55,7 @@ pub struct Context {
     /// Writes Events.
     pub recorder: Recorder,
     /// What is being worked on, and since when.
-    pub busy: Busy,
+    pub busy: Arc<Busy>,
 }
 
 impl Context {

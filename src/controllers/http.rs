@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::controllers::{context::Context, metrics::Metrics};
+use crate::controllers::{context::Busy, metrics::Metrics};
 
 /// A look at an object that takes longer than this is stuck: every request of ours has a shorter limit.
 const STUCK: Duration = Duration::from_mins(10);
@@ -28,8 +28,8 @@ const STUCK: Duration = Duration::from_mins(10);
 pub(crate) struct Pages {
     /// Set once this process works, or waits for its turn.
     pub(crate) ready: AtomicBool,
-    /// Set once this process holds the Lease.
-    pub(crate) context: OnceLock<Arc<Context>>,
+    /// What is being worked on.
+    pub(crate) busy: Arc<Busy>,
 }
 
 /// Serves the pages for as long as the process lives.
@@ -47,8 +47,7 @@ async fn page(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
 }
 
 async fn healthz(State(pages): State<Arc<Pages>>) -> (StatusCode, String) {
-    let longest = pages.context.get().and_then(|ctx| ctx.busy.longest());
-    match longest.filter(|(_, elapsed)| *elapsed > STUCK) {
+    match pages.busy.longest().filter(|(_, elapsed)| *elapsed > STUCK) {
         Some((what, elapsed)) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("stuck for {} s: {what}\n", elapsed.as_secs()))
         }
@@ -61,5 +60,26 @@ async fn readyz(State(pages): State<Arc<Pages>>) -> (StatusCode, &'static str) {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stuck_worker_is_seen() {
+        let pages = Arc::new(Pages::default());
+        let health = async || healthz(State(pages.clone())).await;
+        let ok = (StatusCode::OK, "ok\n".to_owned());
+        assert_eq!(health().await, ok);
+        let work = pages.busy.start("VolumeBackup media/radarr".to_owned());
+        tokio::time::advance(STUCK).await;
+        assert_eq!(health().await, ok);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let stuck = "stuck for 601 s: VolumeBackup media/radarr\n".to_owned();
+        assert_eq!(health().await, (StatusCode::SERVICE_UNAVAILABLE, stuck));
+        drop(work);
+        assert_eq!(health().await, ok);
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     api::MANAGER,
     controllers::{
         connect::Hub,
-        context::{Busy, Context, stores},
+        context::{Context, stores},
         http::{self, Pages},
         lease::{self, LeaseError},
         metrics::Metrics,
@@ -91,10 +91,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         queue: Queue::new(settings.movers),
         sweep: tokio::sync::Notify::new(),
         metrics,
-        busy: Busy::default(),
+        busy: pages.busy.clone(),
     });
-    // Set once: this is the only place.
-    let _ = pages.context.set(ctx.clone());
     let kinds = super::kinds(ctx, feeds, wakes, shutdown.clone());
     tokio::select! {
         () = kinds => {}

@@ -11,7 +11,7 @@ use std::{
 use futures::{Future, FutureExt, Stream, StreamExt, future::Shared, stream};
 use kube::{
     Api, Resource, ResourceExt,
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::PartialObjectMeta,
     runtime::{
         Predicate, PredicateConfig, WatchStreamExt,
         controller::{Action, Config, Controller},
@@ -25,7 +25,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     api::{MANAGER, common::Time, labels},
-    clients::cluster,
+    clients::{cluster, guarded::Guarded},
     controllers::{
         context::{Context, Feed, Handle, Stores},
         metrics::{KindLabels, ProblemLabels},
@@ -74,7 +74,7 @@ pub(crate) async fn serve<K: Reconcile>(
     feed: Feed<K>,
     shutdown: Shared<impl Future<Output = ()> + Send + 'static>,
 ) {
-    let api: Api<DeserializeGuard<K>> = Api::all(ctx.client.clone());
+    let api: Api<Guarded<K>> = Api::all(ctx.client.clone());
     let store = K::handle(&ctx.stores).store.clone();
     let observer = ctx.clone();
     let events = watcher(api, watcher::Config::default().page_size(100))
@@ -157,10 +157,10 @@ async fn report<K: Reconcile>(object: &K, ctx: &Context, problem: &Problem) {
 /// Leaves out what cannot be understood, so that one invalid stored object does not stall the watch of all.
 fn valid<K: Reconcile>(
     ctx: &Context,
-    event: watcher::Result<watcher::Event<DeserializeGuard<K>>>,
+    event: watcher::Result<watcher::Event<Guarded<K>>>,
 ) -> Option<watcher::Result<watcher::Event<K>>> {
     use watcher::Event;
-    let check = |guard: DeserializeGuard<K>| match guard.0 {
+    let check = |guard: Guarded<K>| match guard.0 {
         Ok(object) => Some(object),
         Err(invalid) => {
             ctx.metrics.invalid.get_or_create(&KindLabels { kind: K::KIND }).inc();

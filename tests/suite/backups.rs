@@ -54,23 +54,26 @@ pub fn mounted_at(namespace: &str, app: &str) -> String {
     format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~csi/{volume}/mount")
 }
 
+/// Asks for a run now; what [`has_run`] knows it by.
+pub fn request_run(namespace: &str, name: &str) -> String {
+    let token = format!("{}", std::time::UNIX_EPOCH.elapsed().expect("the clock is right").as_nanos());
+    let [requested, forced] = ["requestedAt", "forceAt"].map(|word| format!("reconcile.fluxcd.io/{word}={token}"));
+    kubectl(&["-n", namespace, "annotate", "volumebackup", name, "--overwrite", &requested, &forced]);
+    token
+}
+
+/// The status after a run that was asked for; none while it goes on.
+pub fn has_run(namespace: &str, name: &str, token: &str) -> Option<Value> {
+    let status = get("volumebackup", namespace, name)?["status"].clone();
+    let ended = status["phase"] == "Idle" && status["run"].is_null();
+    (ended && status["lastHandledForceAt"] == token).then_some(status)
+}
+
 /// Runs a backup now and waits for its end; the status.
 pub fn run_now(namespace: &str, name: &str) -> Value {
-    let token = format!("{}", std::time::UNIX_EPOCH.elapsed().expect("the clock is right").as_nanos());
-    kubectl(&[
-        "-n",
-        namespace,
-        "annotate",
-        "volumebackup",
-        name,
-        "--overwrite",
-        &format!("reconcile.fluxcd.io/requestedAt={token}"),
-        &format!("reconcile.fluxcd.io/forceAt={token}"),
-    ]);
+    let token = request_run(namespace, name);
     eventually(&format!("the backup {namespace}/{name} has run"), Duration::from_mins(3), || {
-        let status = get("volumebackup", namespace, name)?["status"].clone();
-        (status["lastHandledForceAt"] == token.as_str() && status["phase"] == "Idle" && status["run"].is_null())
-            .then_some(status)
+        has_run(namespace, name, &token)
     })
 }
 

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::{
-    backups::{app, backup, mounted_at, nothing_left, run_now, running},
+    backups::{app, backup, has_run, mounted_at, nothing_left, request_run, run_now, running},
     proxy::Controller,
     restores::restore_of,
     support::{SOON, SYSTEM, alone, apply, create, eventually, get, kubectl, namespace, on_node},
@@ -65,61 +67,31 @@ fn declare(ns: &str) {
     apply(&backup(ns, "app").replace("spec: {", "spec: {repositoryRefs: [{name: kills}], "));
 }
 
-#[test]
-fn a_controller_killed_after_any_write_of_a_backup_converges() {
-    let _guard = alone();
-    repository();
-    declare("k-backup");
+/// Has the controller killed after each chosen write of a run. `start` sets the run going and says what `ended` knows
+/// it by; `ended` has the status of a run that came to its end; `check` looks at what the run was to bring about.
+fn matrix(
+    what: &str,
+    most: usize,
+    start: impl Fn(usize) -> String,
+    ended: impl Fn(&str) -> Option<Value>,
+    check: impl Fn(usize, &Value),
+) {
     let _away = OperatorAway::new();
     let controller = Controller::new();
-    let mut n = 0;
-    loop {
-        n += 1;
-        if !chosen(n) && n < 40 {
-            continue;
-        }
-        on_node(&["sh", "-c", &format!("echo {n} > {}/file && sync", mounted_at("k-backup", "app"))]);
-        let runs = |status: &serde_json::Value| status["runs"][0]["id"].clone();
-        let before = get("volumebackup", "k-backup", "app").map(|backup| runs(&backup["status"])).unwrap_or_default();
-        let token = format!("kill-{n}");
-        kubectl(&[
-            "-n",
-            "k-backup",
-            "annotate",
-            "volumebackup",
-            "app",
-            "--overwrite",
-            &format!("reconcile.fluxcd.io/requestedAt={token}"),
-            &format!("reconcile.fluxcd.io/forceAt={token}"),
-        ]);
+    for n in (1..=most).filter(|n| chosen(*n)).chain([usize::MAX]) {
+        let run = start(n);
         controller.start(n);
-        let done = || {
-            let status = get("volumebackup", "k-backup", "app")?["status"].clone();
-            let ended = status["phase"] == "Idle" && status["run"].is_null();
-            (ended && status["lastHandledForceAt"] == token.as_str() && runs(&status) != before).then_some(status)
-        };
-        eventually(
-            &format!("the run ends or the controller is killed after write {n}"),
-            Duration::from_mins(2),
-            || (controller.killed() || done().is_some()).then_some(()),
-        );
-        let killed = controller.killed();
-        let written = controller.written();
+        let limit = Duration::from_mins(3);
+        eventually(&format!("the {what} ends, or the controller is killed after write {n}"), limit, || {
+            (controller.killed() || ended(&run).is_some()).then_some(())
+        });
+        let (killed, last) = (controller.killed(), controller.written().last().cloned().unwrap_or_default());
         if killed {
             controller.start(usize::MAX);
         }
-        let status = eventually(
-            &format!("the run converges after a kill after {:?}", written.last()),
-            Duration::from_mins(3),
-            done,
-        );
-        assert_eq!(status["lastResult"], "Succeeded", "killed after {:?}: {status:#}", written.last());
-        nothing_left("k-backup");
-        println!(
-            "backup, write {n}: {} {}",
-            if killed { "killed after" } else { "not reached;" },
-            written.last().cloned().unwrap_or_default()
-        );
+        let status = eventually(&format!("the {what} converges after a kill after {last}"), limit, || ended(&run));
+        println!("{what}, write {n}: {} {last}", if killed { "killed after" } else { "not reached;" });
+        check(n, &status);
         if !killed {
             break;
         }
@@ -127,57 +99,46 @@ fn a_controller_killed_after_any_write_of_a_backup_converges() {
     controller.stop();
 }
 
+fn write(ns: &str, text: &str) {
+    on_node(&["sh", "-c", &format!("echo {text} > {}/file && sync", mounted_at(ns, "app"))]);
+}
+
+#[test]
+fn a_controller_killed_after_any_write_of_a_backup_converges() {
+    let _guard = alone();
+    repository();
+    declare("k-backup");
+    let start = |n: usize| {
+        write("k-backup", &n.to_string());
+        request_run("k-backup", "app")
+    };
+    let ended = |token: &str| has_run("k-backup", "app", token);
+    matrix("backup", 40, start, ended, |n, status| {
+        assert_eq!(status["lastResult"], "Succeeded", "killed after write {n}: {status:#}");
+        nothing_left("k-backup");
+    });
+}
+
 #[test]
 fn a_controller_killed_after_any_write_of_a_restore_converges() {
     let _guard = alone();
     repository();
     declare("k-restore");
-    on_node(&["sh", "-c", &format!("echo precious > {}/file && sync", mounted_at("k-restore", "app"))]);
+    write("k-restore", "precious");
     assert_eq!(run_now("k-restore", "app")["lastResult"], "Succeeded");
-    let _away = OperatorAway::new();
-    let controller = Controller::new();
-    let mut n = 0;
-    loop {
-        n += 1;
-        if !chosen(n) && n < 60 {
-            continue;
-        }
-        on_node(&["sh", "-c", &format!("echo spoilt > {}/file && sync", mounted_at("k-restore", "app"))]);
-        let name = create(&restore_of("k-restore", "app"));
-        controller.start(n);
-        let done = || {
-            let status = get("volumerestore", "k-restore", &name)?["status"].clone();
-            let phase = status["phase"].as_str().unwrap_or_default().to_owned();
-            ["Succeeded", "Failed"].contains(&phase.as_str()).then_some(status)
-        };
-        eventually(
-            &format!("the restore ends or the controller is killed after write {n}"),
-            Duration::from_mins(3),
-            || (controller.killed() || done().is_some()).then_some(()),
-        );
-        let killed = controller.killed();
-        let written = controller.written();
-        if killed {
-            controller.start(usize::MAX);
-        }
-        let status = eventually(
-            &format!("the restore converges after a kill after {:?}", written.last()),
-            Duration::from_mins(4),
-            done,
-        );
-        assert_eq!(status["phase"], "Succeeded", "killed after {:?}: {status:#}", written.last());
+    let start = |_| {
+        write("k-restore", "spoilt");
+        create(&restore_of("k-restore", "app"))
+    };
+    let ended = |name: &str| {
+        let status = get("volumerestore", "k-restore", name)?["status"].clone();
+        ["Succeeded", "Failed"].contains(&status["phase"].as_str()?).then_some(status)
+    };
+    matrix("restore", 60, start, ended, |n, status| {
+        assert_eq!(status["phase"], "Succeeded", "killed after write {n}: {status:#}");
         running("k-restore", "app");
         let data = on_node(&["cat", &format!("{}/file", mounted_at("k-restore", "app"))]);
-        assert_eq!(data.trim(), "precious", "killed after {:?}", written.last());
+        assert_eq!(data.trim(), "precious", "killed after write {n}");
         nothing_left("k-restore");
-        println!(
-            "restore, write {n}: {} {}",
-            if killed { "killed after" } else { "not reached;" },
-            written.last().cloned().unwrap_or_default()
-        );
-        if !killed {
-            break;
-        }
-    }
-    controller.stop();
+    });
 }

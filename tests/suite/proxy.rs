@@ -24,6 +24,7 @@ pub struct Controller {
     upstream: Child,
     _runtime: tokio::runtime::Runtime,
     kubeconfig: tempfile::NamedTempFile,
+    log: tempfile::NamedTempFile,
 }
 
 struct Shared {
@@ -74,7 +75,8 @@ impl Controller {
             ),
         )
         .expect("it can be written");
-        Self { shared, upstream, _runtime: runtime, kubeconfig }
+        let log = tempfile::NamedTempFile::new().expect("a file");
+        Self { shared, upstream, _runtime: runtime, kubeconfig, log }
     }
 
     /// Starts a controller that is killed after so many writes.
@@ -83,7 +85,7 @@ impl Controller {
         self.shared.writes.store(0, Ordering::SeqCst);
         self.shared.kill_after.store(kill_after, Ordering::SeqCst);
         self.shared.written.lock().expect("not poisoned").clear();
-        let log = std::fs::File::create(std::env::temp_dir().join("strongroom-kills.log")).expect("a log");
+        let log = std::fs::File::options().append(true).open(self.log.path()).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_strongroom"))
             .args(["controller", "--image", "ghcr.io/strongroom/strongroom:dev", "--image-pull-policy", "Never"])
             .args(["--listen", "127.0.0.1:0", "--identity", "kills"])
@@ -113,6 +115,9 @@ impl Controller {
 impl Drop for Controller {
     fn drop(&mut self) {
         self.stop();
+        if std::thread::panicking() {
+            println!("--- the controller's log\n{}", std::fs::read_to_string(self.log.path()).unwrap_or_default());
+        }
         let _ = self.upstream.kill();
         let _ = self.upstream.wait();
     }
