@@ -13,6 +13,7 @@ mod audit;
 mod backups;
 mod kills;
 mod messages;
+mod progress;
 mod proxy;
 mod quiet;
 mod restores;
