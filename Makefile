@@ -2,13 +2,14 @@
 NAME ?= dev
 cluster := tests/cluster/cluster.sh
 
-.PHONY: help demo test test-all test-unit lint images cluster cluster-down update
+.PHONY: help demo test test-all test-unit bench-secrets bench-backups bench-restores lint images cluster cluster-down update
 
 help:
 	@echo 'make demo          the main job from nothing, on a real cluster on this machine (DOWN=1 takes it down after)'
 	@echo 'make test          every kind of test; ends with the counts'
 	@echo 'make test-all      the same, with the long matrices in full'
 	@echo 'make test-unit     what needs no cluster'
+	@echo 'make bench-...     times: bench-secrets, bench-backups, bench-restores'
 	@echo 'make lint          formats, lints, licences'
 	@echo 'make cluster       start a one-machine Kubernetes (NAME=dev)'
 	@echo 'make cluster-down  end it (NAME=dev)'
@@ -26,6 +27,9 @@ test-all:
 
 test-unit:
 	@tests/run unit
+
+bench-secrets bench-backups bench-restores:
+	@STRONGROOM_CLUSTER_NAME=bench tests/run bench $(@:bench-%=%)
 
 lint:
 	@tests/run lint

@@ -161,7 +161,11 @@ fn valid<K: Reconcile>(
 ) -> Option<watcher::Result<watcher::Event<K>>> {
     use watcher::Event;
     let check = |guard: Guarded<K>| match guard.0 {
-        Ok(object) => Some(object),
+        Ok(mut object) => {
+            // Half of a stored object, and of use to nobody here.
+            object.meta_mut().managed_fields = None;
+            Some(object)
+        }
         Err(invalid) => {
             ctx.metrics.invalid.get_or_create(&KindLabels { kind: K::KIND }).inc();
             tracing::error!(

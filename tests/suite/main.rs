@@ -11,6 +11,7 @@
 
 mod audit;
 mod backups;
+mod bench;
 mod kills;
 mod messages;
 mod progress;

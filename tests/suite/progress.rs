@@ -25,7 +25,7 @@ fn a_mover_that_takes_long_says_how_far_it_is() {
     let file = format!("{}/file", mounted_at("progress", "app"));
     on_node(&["sh", "-c", &format!("dd if=/dev/urandom of={file} bs=1M count=200 2>/dev/null && sync")]);
     // Little processor time makes it last.
-    let slow = "spec: {mover: {resources: {limits: {cpu: 100m}}}, ";
+    let slow = "spec: {mover: {resources: {limits: {cpu: 50m}}}, ";
     apply(&backup("progress", "app").replace("spec: {", slow));
     let token = request_run("progress", "app");
     let seen =
