@@ -1,0 +1,66 @@
+//! The operator may do what it does and no more: the chart's roles against the audit log of a cluster in which the
+//! suite has run.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+use std::{collections::BTreeSet, process::Command};
+
+use serde_json::Value;
+
+const OPERATOR: &str = "system:serviceaccount:strongroom-system:strongroom";
+
+/// What no test makes the operator do, and when it does.
+const RARE: [(&str, &str); 5] = [
+    ("get apps/deployments", "at a start, where a restore was deleted by force and its workload is still stopped"),
+    ("get apps/statefulsets", "the same"),
+    ("update strongroom.dev/externalsecrets/finalizers", "asked by an admission plugin that this cluster has not"),
+    ("update strongroom.dev/volumebackups/finalizers", "the same"),
+    ("update strongroom.dev/volumerestores/finalizers", "the same"),
+];
+
+fn role(kind: &[&str]) -> BTreeSet<String> {
+    let output = Command::new("kubectl").arg("get").args(kind).args(["-o", "json"]).output().expect("kubectl runs");
+    let role: Value = serde_json::from_slice(&output.stdout).expect("the role is there");
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let mut allowed = BTreeSet::new();
+    for rule in role["rules"].as_array().expect("it has rules") {
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                allowed.extend(texts(&rule["verbs"]).iter().map(|verb| format!("{verb} {group}/{resource}")));
+            }
+        }
+    }
+    allowed
+}
+
+#[test]
+fn every_permission_is_used_and_none_is_missing() {
+    let log = std::fs::read(std::env::var("AUDIT_LOG").expect("`make test` sets it")).expect("the audit log");
+    let (mut used, mut denied) = (BTreeSet::new(), BTreeSet::new());
+    for line in String::from_utf8_lossy(&log).lines().filter(|line| line.contains(OPERATOR)) {
+        let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
+        if event["user"]["username"] != OPERATOR || event["objectRef"]["resource"].is_null() {
+            continue;
+        }
+        let text = |key: &str| event["objectRef"][key].as_str().unwrap_or_default().to_owned();
+        let sub = event["objectRef"]["subresource"].as_str().map(|name| format!("/{name}")).unwrap_or_default();
+        let verb = event["verb"].as_str().unwrap_or_default();
+        let request = format!("{verb} {}/{}{sub}", text("apiGroup"), text("resource"));
+        if event["responseStatus"]["code"] == 403 && event["responseStatus"]["reason"] == "Forbidden" {
+            denied.insert(format!("{request} in {:?}: {}", text("namespace"), event["responseStatus"]["message"]));
+        } else {
+            used.insert(request);
+        }
+    }
+    assert!(used.len() > 20, "the suite has run: {used:?}");
+    assert!(denied.is_empty(), "{denied:#?}");
+    let mut allowed = role(&["clusterrole", "strongroom"]);
+    allowed.extend(role(&["role", "-n", "strongroom-system", "strongroom"]));
+    let unused: Vec<_> = allowed.difference(&used).filter(|of| RARE.iter().all(|(rare, _)| of != rare)).collect();
+    assert!(unused.is_empty(), "no test uses {unused:#?}: take it out of the chart, or say in RARE when it is used");
+    for (rare, _) in RARE {
+        assert!(allowed.contains(rare), "{rare} is no longer allowed");
+    }
+}
