@@ -55,7 +55,7 @@ pub enum Next {
 pub fn next(seen: &Seen, wanted: Option<&str>, entered: impl FnOnce(&str) -> bool) -> Next {
     if let Some(job) = &seen.job {
         let uid = job.uid().unwrap_or_default();
-        let running = matches!(seen.state, MoverState::Running { .. });
+        let running = matches!(seen.state, MoverState::Waiting(_) | MoverState::Running { .. });
         return if job.metadata.deletion_timestamp.is_some() {
             Next::Wait
         } else if wanted.is_none() || seen.run() != wanted || (!running && entered(&uid)) {

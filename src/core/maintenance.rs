@@ -252,7 +252,7 @@ fn ended(subject: &Subject, url: &str, state: &MoverState, now: Time) -> Step {
             other => failed(&format!("the mover answers something else: {other:?}")),
         },
         MoverState::Lost(problem) => failed(&problem.message),
-        MoverState::Absent | MoverState::Running { .. } => return Step::Wait(SOON),
+        MoverState::Absent | MoverState::Waiting(_) | MoverState::Running { .. } => return Step::Wait(SOON),
     };
     status.last_maintenance = Some(result);
     Step::Write(Box::new(status))

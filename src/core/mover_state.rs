@@ -18,6 +18,8 @@ use crate::{
 pub enum MoverState {
     /// There is no Job.
     Absent,
+    /// It should run but cannot: what the scheduler or the kubelet says.
+    Waiting(String),
     /// It runs, or is about to.
     Running {
         /// How far it is, where it said so.
@@ -54,16 +56,15 @@ pub fn of(job: &Job, pod: Option<&Pod>) -> MoverState {
         let message = condition.message.as_deref().unwrap_or("its pod is gone");
         return MoverState::Lost(Problem::new(reason, format!("the mover ended without an answer: {message}")));
     }
-    MoverState::Running { progress: None }
+    pod.and_then(waiting).map_or(MoverState::Running { progress: None }, MoverState::Waiting)
 }
 
-/// Why a pod that should run does not: what the scheduler or the kubelet say.
-pub fn waiting(pod: &Pod) -> Option<String> {
+fn waiting(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let container = status.container_statuses.iter().flatten().find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
         let reason = waiting.reason.as_deref().filter(|reason| *reason != "ContainerCreating")?;
-        Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default()))
+        Some(waiting.message.as_ref().map_or_else(|| reason.to_owned(), |message| format!("{reason}: {message}")))
     });
     let unscheduled = status.conditions.iter().flatten().find_map(|condition| {
         (condition.type_ == "PodScheduled" && condition.status == "False").then(|| condition.message.clone())?
@@ -100,4 +101,26 @@ fn evicted(pod: &Pod) -> Option<Problem> {
     let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Failed"))?;
     let message = status.message.as_deref().or(status.reason.as_deref()).unwrap_or("no reason is known");
     Some(Problem::new(Reason::Interrupted, format!("the mover's pod failed: {message}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_cannot_start_says_why() {
+        let state = |status: serde_json::Value| {
+            let pod = serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
+            of(&Job::default(), Some(&pod))
+        };
+        let container = |state: serde_json::Value| json!({"containerStatuses": [{"name": "mover", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
+        let waits = |reason: &str| container(json!({"waiting": {"reason": reason, "message": "not found"}}));
+        assert_eq!(state(waits("ImagePullBackOff")), MoverState::Waiting("ImagePullBackOff: not found".to_owned()));
+        assert_eq!(state(waits("ContainerCreating")), MoverState::Running { progress: None });
+        assert_eq!(state(container(json!({"running": {}}))), MoverState::Running { progress: None });
+        let condition = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]});
+        assert_eq!(state(condition), MoverState::Waiting("0/1 nodes".to_owned()));
+    }
 }

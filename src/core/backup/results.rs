@@ -38,7 +38,7 @@ pub(super) fn of_mover(
 ) -> Option<Vec<RunRecord>> {
     let failed = |problem: &Problem| Some(failed(run, key, problem, now));
     match state {
-        MoverState::Running { .. } => None,
+        MoverState::Waiting(_) | MoverState::Running { .. } => None,
         MoverState::Absent => failed(&Problem::new(Reason::Interrupted, "the mover's Job was deleted")),
         MoverState::Lost(problem) => failed(problem),
         MoverState::Finished(answer) => {

@@ -160,12 +160,13 @@ fn trouble(seen: &Observed) -> Option<String> {
 /// The movers work.
 pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Time) -> Step {
     let mut ended = run.clone();
-    let mut progress = None;
+    let (mut progress, mut held_up) = (None, None);
     for (index, key) in run.repositories.iter().enumerate().filter(|(_, key)| !is_done(run, key)) {
         let state = seen.movers.get(index).map_or(&MoverState::Absent, |mover| &mover.state);
         match (results::of_mover(backup, run, key, state, now), state) {
             (Some(records), _) => ended.results.extend(records),
             (None, MoverState::Running { progress: Some(of) }) => _ = progress.get_or_insert_with(|| of.clone()),
+            (None, MoverState::Waiting(why)) => held_up = Some(why),
             (None, _) => {}
         }
     }
@@ -190,7 +191,7 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
             }
         });
     }
-    Step::Wait(PROGRESS)
+    held_up.map_or(Step::Wait(PROGRESS), |why| say(backup, &format!("the mover cannot start: {why}"), PROGRESS))
 }
 
 fn is_news(old: Option<&Progress>, new: &Progress) -> bool {

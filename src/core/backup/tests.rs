@@ -396,6 +396,11 @@ fn progress_is_written_when_it_moves() {
         cluster.writes - before
     };
     assert_eq!((at(1), at(1), at(2)), (1, 0, 1));
+    for (_, state) in cluster.jobs.values_mut() {
+        *state = MoverState::Waiting("ImagePullBackOff: not found".to_owned());
+    }
+    while cluster.control().is_none() {}
+    assert_eq!(cluster.status().message.unwrap(), "the mover cannot start: ImagePullBackOff: not found");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(super) fn answered(subject: &Subject, base_url: &str, seen: &Observed, now: 
             Err(unreachable(base_url, &format!("no answer within {DEADLINE} s")))
         }
         MoverState::Lost(problem) => Err(unreachable(base_url, &problem.message)),
-        MoverState::Absent | MoverState::Running { .. } => return status,
+        MoverState::Absent | MoverState::Waiting(_) | MoverState::Running { .. } => return status,
     };
     let summary = match found {
         Ok(id) => {

@@ -70,7 +70,8 @@ impl Plan<'_> {
         };
         match &self.seen.resolving.state {
             MoverState::Absent => Step::StartMover(Which::Resolve, self.resolve_task(source), vec![]),
-            MoverState::Running { .. } => self.wait_for_mover(None),
+            MoverState::Waiting(why) => self.wait_for_mover(None, Some(why)),
+            MoverState::Running { .. } => self.wait_for_mover(None, None),
             MoverState::Finished(Answer { repository, outcome: Outcome::Resolved(found) }) => {
                 if let Some(problem) = changed(source, repository.as_deref()) {
                     return self.retry(Which::Resolve, &self.seen.resolving, &problem);
@@ -97,7 +98,8 @@ impl Plan<'_> {
         }
         match &self.seen.restoring.state {
             MoverState::Absent => self.start_restore(),
-            MoverState::Running { progress } => self.wait_for_mover(progress.as_ref()),
+            MoverState::Waiting(why) => self.wait_for_mover(None, Some(why)),
+            MoverState::Running { progress } => self.wait_for_mover(progress.as_ref(), None),
             MoverState::Finished(Answer { outcome: Outcome::Restored(restored), .. }) => self.filled(restored),
             state => self.failed_mover(Which::Restore, &self.seen.restoring, state, true),
         }
@@ -217,8 +219,8 @@ impl Plan<'_> {
         })
     }
 
-    /// Waits for a mover; a problem that is shown stays shown until there is progress.
-    fn wait_for_mover(&self, progress: Option<&Progress>) -> Step {
+    /// Waits for a mover that is so far, or cannot start; a problem that is shown stays shown until there is progress.
+    fn wait_for_mover(&self, progress: Option<&Progress>, held_up: Option<&String>) -> Step {
         let advances = self.advances(progress);
         if self.now - self.last_progress() >= self.timeout() && !advances {
             let problem = Problem::new(Reason::RestoreTimeout, "the mover makes no progress");
@@ -232,7 +234,8 @@ impl Plan<'_> {
         let shown = conditions::get(&status.conditions, READY).map(|condition| condition.status);
         if progress.is_some() || shown != Some(crate::api::common::ConditionStatus::False) {
             let phase = status.phase.map_or("Progressing", words::phase);
-            let doing = words::doing(&status);
+            let held_up = held_up.map(|why| format!("; the mover cannot start: {why}")).unwrap_or_default();
+            let doing = words::doing(&status) + &held_up;
             self.summarize(&mut status, &Summary::Progressing(phase, doing));
         }
         Step::Wait(Box::new(status), LOOK)
