@@ -28,7 +28,7 @@ use crate::{
         restore::VolumeRestore,
         store::{ClusterSecretStore, SecretStore},
     },
-    controllers::{connect::Hub, metrics::Metrics, queue::Queue, runner::Reconcile},
+    controllers::{connect::Hub, metrics::Metrics, queue::Queue},
     core::job::Image,
 };
 
@@ -119,20 +119,6 @@ pub struct Stores {
     pub restores: Handle<VolumeRestore>,
 }
 
-impl Stores {
-    /// Has the owner of a child looked at now, by its kind and uid.
-    pub fn wake(&self, kind: &str, uid: &str) {
-        match kind {
-            ExternalSecret::KIND => self.external_secrets.wake_by_uid(uid),
-            ResticRepository::KIND => self.repositories.wake_by_uid(uid),
-            ClusterResticRepository::KIND => self.cluster_repositories.wake_by_uid(uid),
-            VolumeBackup::KIND => self.backups.wake_by_uid(uid),
-            VolumeRestore::KIND => self.restores.wake_by_uid(uid),
-            _ => {}
-        }
-    }
-}
-
 /// What feeds the [`Stores`]: taken by each kind's loop.
 pub struct Feeds {
     /// SecretStores.
@@ -221,7 +207,8 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Handle<K> {
         }
     }
 
-    fn wake_by_uid(&self, uid: &str) {
+    /// Has the object of that uid looked at now.
+    pub fn wake_by_uid(&self, uid: &str) {
         if let Some(object) = self.by_uid(uid) {
             self.wake(&object);
         }

@@ -1,14 +1,13 @@
 //! Carries out what [`crate::core::maintenance`] decides.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    api::repository::RepositoryStatus,
+    api::{backup::VolumeBackup, repository::RepositoryStatus},
     controllers::{
         context::Context,
         destination,
         errand::{self, Errand},
-        repository::users,
     },
     core::{
         maintenance::{self, DEADLINE, Step},
@@ -28,10 +27,9 @@ pub(crate) enum Did {
     Wait(Duration),
 }
 
-/// The next step for a repository object that is otherwise as it should be.
-pub(crate) async fn step(ctx: &Context, subject: &Subject) -> Result<Did, Problem> {
+/// The next step for a repository object that is otherwise as it should be, and that these use.
+pub(crate) async fn step(ctx: &Context, subject: &Subject, users: &[Arc<VolumeBackup>]) -> Result<Did, Problem> {
     let key = subject.key();
-    let users = users(ctx, subject);
     let places = maintenance::places(&key, subject.spec.retention.as_ref(), users.iter().map(|backup| &**backup));
     let name = maintenance::errand_name(subject, &ctx.cluster);
     let seen = errand::observe(ctx, &name).await?;

@@ -22,7 +22,8 @@ use crate::{
     controllers::{
         connect::Wake,
         context::{Context, Feeds},
-        runner::{Reconcile, children, serve},
+        runner::{Reconcile, serve},
+        wake::{children, forward},
     },
 };
 
@@ -47,6 +48,7 @@ pub mod runner;
 mod secret_writer;
 pub mod store;
 mod sweep;
+mod wake;
 
 /// Kinds that have movers, and what belongs to movers.
 const MOVES_DATA: [&str; 4] =
@@ -77,7 +79,7 @@ async fn kinds(
             children::<PersistentVolumeClaim>(ctx.clone(), ctx.own(), &MOVES_DATA),
             children::<VolumeSnapshot>(ctx.clone(), Api::all(ctx.client.clone()), &[VolumeBackup::KIND]),
             children::<VolumeSnapshotContent>(ctx.clone(), ctx.global(), &[VolumeBackup::KIND]),
-            connect::forward(ctx.clone(), wakes),
+            forward(ctx.clone(), wakes),
             repository::watch_credentials(ctx.clone()),
             sweep::run(ctx.clone()),
             keep::run(ctx.clone()),

@@ -25,7 +25,8 @@ use crate::{
         destination,
         errand::{self, Errand},
         maintenance,
-        runner::{Reconcile, touched},
+        runner::Reconcile,
+        wake::touched,
     },
     core::{
         conditions::{self, Summary},
@@ -150,7 +151,7 @@ fn may_use(backup: &VolumeBackup, key: &RepositoryKey) -> bool {
 }
 
 /// The `VolumeBackups` that use a repository object.
-pub(crate) fn users(ctx: &Context, subject: &Subject) -> Vec<Arc<VolumeBackup>> {
+fn users(ctx: &Context, subject: &Subject) -> Vec<Arc<VolumeBackup>> {
     let key = subject.key();
     let default = backup::default_key(ctx).as_ref() == Some(&key);
     let namespace = subject.metadata.namespace.as_deref();
@@ -192,7 +193,7 @@ async fn reconcile<K: Repository>(object: &K, ctx: &Context) -> Result<Action, P
                 };
                 errand::step(ctx, next, errand, variables).await?;
             }
-            Step::Wait(wait) => match Box::pin(maintenance::step(ctx, &subject)).await {
+            Step::Wait(wait) => match Box::pin(maintenance::step(ctx, &subject, &users(ctx, &subject))).await {
                 Ok(maintenance::Did::Wait(other)) => return Ok(Action::requeue(wait.min(other))),
                 Ok(maintenance::Did::Status(status)) => {
                     let Some(written) = cluster::try_write_status(&api, &object.with_status(*status)).await? else {

@@ -8,10 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{Future, FutureExt, Stream, StreamExt, future::Shared, stream};
+use futures::{Future, FutureExt, StreamExt, future::Shared, stream};
 use kube::{
-    Api, Resource, ResourceExt,
-    core::PartialObjectMeta,
+    Api, Resource,
     runtime::{
         Predicate, PredicateConfig, WatchStreamExt,
         controller::{Action, Config, Controller},
@@ -24,7 +23,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    api::{MANAGER, common::Time, labels},
+    api::common::Time,
     clients::{cluster, guarded::Guarded},
     controllers::{
         context::{Context, Feed, Handle, Stores},
@@ -185,41 +184,6 @@ fn valid<K: Reconcile>(
         Ok(Event::InitDone) => Some(Ok(Event::InitDone)),
         Err(error) => Some(Err(error)),
     }
-}
-
-/// Watches the children of these kinds (their metadata only) and has the owner looked at when one changes.
-pub(crate) async fn children<C>(ctx: Arc<Context>, api: Api<PartialObjectMeta<C>>, kinds: &[&str])
-where
-    C: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
-{
-    let selector = format!("{}={MANAGER},{} in ({})", labels::MANAGED_BY, labels::OWNER_KIND, kinds.join(","));
-    let config = watcher::Config::default().labels(&selector).page_size(100);
-    let stream = watcher(api, config).default_backoff();
-    touched(stream)
-        .for_each(|child| {
-            let label = |name| child.labels().get(name).map(String::as_str).unwrap_or_default();
-            ctx.stores.wake(label(labels::OWNER_KIND), label(labels::OWNER_UID));
-            std::future::ready(())
-        })
-        .await;
-}
-
-/// The objects of a watch that appeared, changed or vanished.
-pub(crate) fn touched<K: Clone>(
-    stream: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
-) -> impl Stream<Item = K> {
-    stream.filter_map(|event| {
-        std::future::ready(match event {
-            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object) | watcher::Event::Delete(object)) => {
-                Some(object)
-            }
-            Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
-            Err(error) => {
-                tracing::warn!(%error, "watch of children failed; it is tried again");
-                None
-            }
-        })
-    })
 }
 
 fn key<K: Resource>(object: &K) -> String {

@@ -12,8 +12,8 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     Wakes,
-    fetch::Slots,
     metrics::{ConnectMetrics, EndpointLabels, InfoLabels, PollLabels, RequestLabels},
+    slot::Slots,
 };
 use crate::{
     api::{

@@ -1,19 +1,16 @@
 //! Items with their values: each is fetched once, however many objects need it, and forgotten soon.
 
 use std::{
-    collections::{BTreeSet, HashMap},
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
-use futures::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
+use futures::FutureExt;
 
 use super::{
     Reader,
     endpoint::{Endpoint, Health},
+    slot::{Done, Fetch, KEEP},
 };
 use crate::{
     clients::connect::{Failure, FailureKind, MAX_FILE},
@@ -24,34 +21,8 @@ use crate::{
     },
 };
 
-/// How long a value is kept after it was last used.
-const KEEP: Duration = Duration::from_secs(10);
-/// How long a value is kept at most.
-const KEEP_AT_MOST: Duration = Duration::from_mins(1);
-/// A value that was fetched so short a time ago counts as one of now, and so does a failure.
-const RECENT: Duration = Duration::from_secs(2);
 /// How long an object waits for an item before it makes room for others; it is woken when the item is there.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-type Fetch = Result<Arc<Item>, Failure>;
-/// Items that are being fetched or were fetched just now, by vault and item.
-pub(super) type Slots = HashMap<(String, String), Slot>;
-
-/// An item that is being fetched or was fetched just now.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
-    flight: Option<Shared<BoxFuture<'static, Fetch>>>,
-    done: Option<Done>,
-    /// Objects that went away while the item was fetched.
-    waiters: BTreeSet<Reader>,
-}
-
-#[derive(Debug)]
-struct Done {
-    result: Fetch,
-    fetched: Instant,
-    used: Instant,
-}
 
 /// What comes of asking for an item.
 #[derive(Clone, Debug)]
@@ -125,31 +96,8 @@ impl Endpoint {
     /// Forgets values that were not used for a while. Whether any are left.
     fn purge(&self) -> bool {
         let mut state = self.lock();
-        state.slots.retain(|_, slot| {
-            slot.flight.is_some()
-                || slot.done.as_ref().is_some_and(|d| d.used.elapsed() < KEEP && d.fetched.elapsed() < KEEP_AT_MOST)
-        });
+        state.slots.retain(|_, slot| slot.is_of_use());
         !state.slots.is_empty()
-    }
-}
-
-impl Slot {
-    /// What was fetched, where that is good enough.
-    fn usable(&mut self, version: i64, fresh: bool) -> Option<Fetch> {
-        let done = self.done.as_mut()?;
-        let recent = done.fetched.elapsed() < RECENT;
-        let usable = match &done.result {
-            Ok(item) => {
-                let kept = done.used.elapsed() < KEEP && done.fetched.elapsed() < KEEP_AT_MOST;
-                item.version >= version && (recent || (kept && !fresh))
-            }
-            Err(_) => recent,
-        };
-        if !usable {
-            return None;
-        }
-        done.used = Instant::now();
-        Some(done.result.clone())
     }
 }
 

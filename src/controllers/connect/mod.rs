@@ -6,6 +6,7 @@ mod endpoint;
 mod fetch;
 mod metrics;
 mod problem;
+mod slot;
 
 pub use access::{CredentialsItem, fetch, resolve, source};
 pub use endpoint::{Endpoint, Overview};
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     clients::connect::{Connect, Failure},
-    controllers::{connect::endpoint::Demand, context::Context},
+    controllers::connect::endpoint::Demand,
     core::{
         gate::Changes,
         interest::{Interest, Interests},
@@ -269,29 +270,6 @@ impl Wakes {
         let readers = self.interests().of_stores(stores, |_| true);
         for reader in readers {
             self.reader(reader);
-        }
-    }
-}
-
-/// Has the objects looked at that the hub wakes.
-pub(crate) async fn forward(ctx: Arc<Context>, mut wakes: mpsc::UnboundedReceiver<Wake>) {
-    while let Some(wake) = wakes.recv().await {
-        match wake {
-            Wake::Reader(Reader::ExternalSecret(namespace, name)) => {
-                ctx.stores.external_secrets.wake_by_name(Some(&namespace), &name);
-            }
-            Wake::Reader(Reader::Repository(Some(namespace), name)) => {
-                ctx.stores.repositories.wake_by_name(Some(&namespace), &name);
-            }
-            Wake::Reader(Reader::Repository(None, name)) => {
-                ctx.stores.cluster_repositories.wake_by_name(None, &name);
-            }
-            Wake::Store(StoreKey { namespace: Some(namespace), name }) => {
-                ctx.stores.secret_stores.wake_by_name(Some(&namespace), &name);
-            }
-            Wake::Store(StoreKey { namespace: None, name }) => {
-                ctx.stores.cluster_secret_stores.wake_by_name(None, &name);
-            }
         }
     }
 }

@@ -5,13 +5,13 @@ use k8s_openapi::api::batch::v1::Job;
 use crate::{
     api::restore::VolumeRestore,
     clients::cluster,
-    controllers::{children, context::Context, destination, jobs, restore::observe},
+    controllers::{backup::default_key, children, context::Context, destination, jobs},
     core::{
         job::{self, Mount, MoverJob},
         mover_state::MoverState,
         names,
         problem::{Problem, Reason},
-        restore::{Mover, Observed, Which, ended},
+        restore::{Mover, Observed, Which, ended, repository},
         task::Task,
     },
 };
@@ -43,7 +43,7 @@ pub(super) async fn start(
     let Some(backup) = &seen.backup else {
         return Err(Problem::new(Reason::BackupNotFound, "the VolumeBackup was deleted: create it again"));
     };
-    let key = observe::repository_key(ctx, restore, backup)?;
+    let key = repository(&restore.spec, backup, default_key(ctx))?;
     let claims = crate::core::restore::claims(backup)?;
     let backup_name = backup.metadata.name.as_deref().unwrap_or_default();
     let namespace = seen.owner.namespace.as_deref().unwrap_or_default();

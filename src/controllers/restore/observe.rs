@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::movers;
 use crate::{
     api::{
-        backup::{RepositoryKey, VolumeBackup},
+        backup::VolumeBackup,
         restore::{RestorePhase, RestoreVolume, VolumeRestore, VolumeRestoreStatus},
     },
     clients::cluster,
@@ -111,17 +111,8 @@ async fn data(
     Ok(())
 }
 
-/// The repository object that is restored from.
-pub(super) fn repository_key(
-    ctx: &Context,
-    restore: &VolumeRestore,
-    backup: &VolumeBackup,
-) -> Result<RepositoryKey, Problem> {
-    repository(&restore.spec, backup, default_key(ctx))
-}
-
 async fn source(ctx: &Context, restore: &VolumeRestore, backup: &VolumeBackup) -> Result<Source, Problem> {
-    let key = repository_key(ctx, restore, backup)?;
+    let key = repository(&restore.spec, backup, default_key(ctx))?;
     let namespace = restore.namespace().unwrap_or_default();
     let opened = destination::open(ctx, &key, &namespace, &backup.name_any(), &claims(backup)?).await?;
     let known = backup.status.iter().flat_map(|status| &status.repositories).find(|known| known.repository == key);

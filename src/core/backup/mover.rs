@@ -4,7 +4,7 @@ use k8s_openapi::api::batch::v1::Job;
 
 use crate::{
     api::{
-        backup::{BackupTarget, RepositoryKey, Run, VolumeBackup},
+        backup::{BackupTarget, DEFAULT_DEADLINE, RepositoryKey, Run, VolumeBackup},
         common::Time,
         repository::RepositorySpec,
     },
@@ -16,9 +16,7 @@ use crate::{
     },
 };
 
-use super::{
-    Child, Observed, SeenMover, Step, World, credentials_name, job_name, owner, results, run::deadline, staging,
-};
+use super::{Child, Observed, SeenMover, Step, World, credentials_name, job_name, owner, results, staging};
 
 /// The shortest time that a mover gets, in seconds, however late it starts.
 const SHORTEST_MOVER: i64 = 60;
@@ -109,4 +107,8 @@ pub(crate) fn rate_limits(spec: &RepositorySpec) -> RateLimits {
     let limits = spec.limits.clone().unwrap_or_default();
     let kib = |quantity| u64::try_from(driver::bytes(&quantity).div_ceil(1024)).unwrap_or(u64::MAX);
     RateLimits { upload: limits.upload.map(kib), download: limits.download.map(kib) }
+}
+
+pub(super) fn deadline(backup: &VolumeBackup) -> chrono::Duration {
+    backup.spec.deadline.unwrap_or(DEFAULT_DEADLINE).as_chrono()
 }

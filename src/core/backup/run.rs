@@ -8,8 +8,8 @@ use kube::ResourceExt;
 use crate::{
     api::{
         backup::{
-            BackupPhase, DEFAULT_DEADLINE, DEFAULT_RETRIES, DEFAULT_STAGING_TIMEOUT, Progress, RepositoryKey, Run,
-            RunRecord, RunResult, VolumeBackup, VolumeBackupStatus,
+            BackupPhase, DEFAULT_RETRIES, DEFAULT_STAGING_TIMEOUT, Progress, RepositoryKey, Run, RunRecord, RunResult,
+            VolumeBackup, VolumeBackupStatus,
         },
         common::{ConditionStatus, Time},
         foreign::{VolumeSnapshot, VolumeSnapshotContent},
@@ -282,7 +282,7 @@ pub(super) fn retry_at(backup: &VolumeBackup, run: &Run, now: Time) -> Option<Ti
     let ended = run.results.iter().map(|record| record.time).max()?;
     let delay = RETRY.saturating_mul(1 << (run.attempt - 1).min(10)).min(LONGEST_RETRY);
     let at = ended + chrono::Duration::seconds(delay.into());
-    let in_time = at.max(now) < run.started_at + deadline(backup);
+    let in_time = at.max(now) < run.started_at + mover::deadline(backup);
     let worth = run.results.iter().any(results::is_worth_a_retry);
     (worth && run.attempt <= retries(backup) && in_time && !backup.spec.suspend).then_some(at)
 }
@@ -302,10 +302,6 @@ fn staging_timeout(backup: &VolumeBackup) -> crate::api::common::Duration {
 
 pub(super) fn timeout(backup: &VolumeBackup) -> chrono::Duration {
     staging_timeout(backup).as_chrono()
-}
-
-pub(super) fn deadline(backup: &VolumeBackup) -> chrono::Duration {
-    backup.spec.deadline.unwrap_or(DEFAULT_DEADLINE).as_chrono()
 }
 
 fn retries(backup: &VolumeBackup) -> u32 {
