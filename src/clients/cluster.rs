@@ -40,6 +40,12 @@ pub async fn get<K: Object>(api: &Api<K>, name: &str) -> Result<Option<K>, Probl
     api.get_opt(name).await.map_err(|error| problem::<K>("read", name, &error))
 }
 
+/// Reads a child of this owner. One of that name that is somebody else's is as good as none: creating ours then says so.
+pub async fn get_owned<K: Object>(api: &Api<K>, name: &str, owner_uid: &str) -> Result<Option<K>, Problem> {
+    let found = get(api, name).await?;
+    Ok(found.filter(|found| names::belongs_to(found.meta().labels.as_ref(), owner_uid)))
+}
+
 /// Creates an object. Where one of that name exists, it is returned if its labels say that it is this owner's;
 /// otherwise it is somebody else's and stays as it is.
 pub async fn create<K: Object>(api: &Api<K>, object: &K, owner_uid: &str) -> Result<K, Problem> {
