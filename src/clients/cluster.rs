@@ -21,7 +21,8 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwne
 pub fn problem<K: Resource<DynamicType = ()>>(action: &str, name: &str, error: &kube::Error) -> Problem {
     let kind = K::kind(&());
     let words = match error {
-        kube::Error::Api(status) if status.code == 403 => {
+        // A quota or an admission policy refuses with the same code.
+        kube::Error::Api(status) if status.code == 403 && status.message.contains(" cannot ") => {
             format!("{} (a permission is missing: install the chart's roles)", status.message)
         }
         kube::Error::Api(status) => status.message.clone(),

@@ -41,6 +41,10 @@ pub fn of(job: &Job, pod: Option<&Pod>) -> MoverState {
     let overdue = condition(job, &["FailureTarget", "Failed"]).filter(|why| why.reason.as_deref() == Some(OVERDUE));
     match (answer, terminated, overdue) {
         (Some(answer), _, Some(why)) if is_interrupted(&answer) => MoverState::Lost(ended(why)),
+        // Where only restic was killed, the mover cannot know why.
+        (Some(answer), Some(end), _) if is_interrupted(&answer) && is_out_of_memory(end) => {
+            MoverState::Lost(without_answer(pod, end))
+        }
         (Some(answer), ..) => MoverState::Finished(answer),
         (None, Some(_), Some(why)) => MoverState::Lost(ended(why)),
         (None, Some(end), None) => MoverState::Lost(without_answer(pod, end)),
@@ -89,8 +93,12 @@ fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
     statuses.iter().find_map(|status| status.state.as_ref()?.terminated.as_ref())
 }
 
+fn is_out_of_memory(end: &ContainerStateTerminated) -> bool {
+    end.reason.as_deref() == Some("OOMKilled")
+}
+
 fn without_answer(pod: Option<&Pod>, end: &ContainerStateTerminated) -> Problem {
-    if end.reason.as_deref() == Some("OOMKilled") {
+    if is_out_of_memory(end) {
         let limit = pod.and_then(memory_limit).unwrap_or_else(|| "the node's memory".to_owned());
         return Problem::new(
             Reason::OutOfMemory,
@@ -146,6 +154,7 @@ mod tests {
         };
         let interrupted = terminated("Error", &answer(FailureKind::Interrupted));
         let locked = terminated("Error", &answer(FailureKind::Locked));
+        let restic_oom = terminated("OOMKilled", &answer(FailureKind::Interrupted));
         let (killed, oom) = (terminated("Error", ""), terminated("OOMKilled", ""));
         let evicted = "{phase: Failed, message: evicted}";
         for (conditions, pod, expected) in [
@@ -159,6 +168,7 @@ mod tests {
             ("{type: Failed, status: 'True', reason: DeadlineExceeded}", None, "DeadlineExceeded"),
             (failed, None, "Interrupted"),
             (failed, Some(&oom), "OutOfMemory"),
+            (failed, Some(&restic_oom), "OutOfMemory"),
             (failed, Some(evicted), "Interrupted"),
         ] {
             let found = reason(conditions, pod);

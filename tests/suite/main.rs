@@ -18,3 +18,4 @@ mod quiet;
 mod restores;
 mod secrets;
 mod support;
+mod walk;
