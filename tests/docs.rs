@@ -90,41 +90,40 @@ fn on(reason: Reason) -> &'static [On] {
     match reason {
         Reason::NotSupported | Reason::Foreign => &[ExternalSecret, Repository, VolumeBackup, VolumeRestore],
         Reason::InvalidSpec | Reason::ClusterError | Reason::InternalError => &On::ALL,
-        Reason::TokenMissing
-        | Reason::TokenRejected
+        Reason::TokenMissing => &[Store],
+        // Where a store can be used and an item of it cannot.
+        Reason::TokenRejected
         | Reason::VaultNotInScope
         | Reason::VaultNotFound
         | Reason::ConnectUnreachable
         | Reason::ConnectNotReady
-        | Reason::NotAConnectServer => &[Store],
+        | Reason::NotAConnectServer => &[Store, ExternalSecret, Repository],
         Reason::StoreNotFound
         | Reason::StoreNotReady
         | Reason::StoreNotAllowed
         | Reason::ItemNotFound
-        | Reason::ItemAmbiguous => &[ExternalSecret, Repository],
-        Reason::FieldNotFound
+        | Reason::ItemAmbiguous
         | Reason::FieldAmbiguous
-        | Reason::FileUnusable
-        | Reason::TemplateError
-        | Reason::InvalidData
-        | Reason::NoMatch => &[ExternalSecret],
+        | Reason::InvalidData => &[ExternalSecret, Repository],
+        Reason::FieldNotFound | Reason::FileUnusable | Reason::TemplateError | Reason::NoMatch => &[ExternalSecret],
         Reason::BaseMissing | Reason::DefaultTaken => &[Repository],
-        Reason::CredentialsMissing
-        | Reason::RepositoryUnreachable
-        | Reason::WrongPassword
-        | Reason::RepositoryChanged
-        | Reason::RepositoryLocked
-        | Reason::Interrupted
-        | Reason::ResticFailed => &[Repository, VolumeBackup, VolumeRestore],
+        // Of a store: its CA certificates.
+        Reason::CredentialsMissing => &[Store, Repository, VolumeBackup, VolumeRestore],
+        Reason::RepositoryUnreachable | Reason::WrongPassword | Reason::RepositoryChanged | Reason::ClaimNotFound => {
+            &[Repository, VolumeBackup, VolumeRestore]
+        }
         Reason::RepositoryNotFound
         | Reason::RepositoryNotReady
         | Reason::RepositoryNotAllowed
-        | Reason::ClaimNotFound
         | Reason::ClaimPending
         | Reason::VolumeUnsupported
         | Reason::StagingFailed
-        | Reason::OutOfMemory => &[VolumeBackup, VolumeRestore],
-        Reason::SnapshotClassMissing | Reason::DeadlineExceeded => &[VolumeBackup],
+        | Reason::Interrupted
+        | Reason::OutOfMemory
+        | Reason::DeadlineExceeded
+        | Reason::ResticFailed => &[VolumeBackup, VolumeRestore],
+        // Nothing but a backup and maintenance takes a lock, or minds one.
+        Reason::RepositoryLocked | Reason::SnapshotClassMissing => &[VolumeBackup],
         Reason::InvalidSchedule => &[Repository, VolumeBackup],
         Reason::BackupNotFound
         | Reason::SnapshotNotFound
@@ -156,7 +155,12 @@ fn ends_a_run(reason: Reason) -> bool {
 
 /// Phase, `Ready` and `Stalled` of an object with that reason.
 fn state(on: On, reason: Reason) -> (&'static str, &'static str, &'static str) {
-    let stalled = if reason.class() == Class::Terminal { "True" } else { "" };
+    // Although it could pass elsewhere, a restore ends with it: it would end in the same way again.
+    let ends = on == On::VolumeRestore && matches!(reason, Reason::StagingFailed | Reason::OutOfMemory);
+    let stalled = if ends || reason.class() == Class::Terminal { "True" } else { "" };
+    // Where the cluster's API fails, what was found out before stays true.
+    let of_the_cluster = matches!(reason, Reason::ClusterError | Reason::InternalError | Reason::Foreign);
+    let waits = "as it was: it waits";
     let phase = match on {
         On::Store => "NotReady",
         On::ExternalSecret => match secret::phase(&Problem::new(reason, "")) {
@@ -166,15 +170,17 @@ fn state(on: On, reason: Reason) -> (&'static str, &'static str, &'static str) {
         On::Repository => match reason {
             Reason::BaseMissing => "BaseMissing",
             Reason::RepositoryChanged => "Changed",
+            Reason::ClusterError | Reason::InternalError => waits,
             _ => "Unreachable",
         },
         On::VolumeBackup => match reason {
             Reason::ClaimNotFound | Reason::ClaimPending => return ("WaitingForClaim", "True", ""),
+            _ if of_the_cluster => waits,
             _ if ends_a_run(reason) => return ("Idle", "True, and LastRunSucceeded False", ""),
             _ => "Blocked",
         },
-        On::VolumeRestore if reason.class() == Class::Terminal => "Failed",
-        On::VolumeRestore => "as it was: it waits",
+        On::VolumeRestore if stalled == "True" => "Failed",
+        On::VolumeRestore => waits,
     };
     (phase, "False", stalled)
 }
@@ -188,7 +194,8 @@ fn the_page_of_messages() {
 The condition `Ready` of every object says in its message what is wrong, which object is meant and what to do. Its \
                     reason is one of these words. Almost everything clears by itself when its cause is gone; \
                     `Stalled` is True where the object itself has to be changed (or, for a VolumeRestore, created \
-                    anew).
+                    anew). Where the repository object of a VolumeBackup is ready and its credentials cannot be had \
+                    all the same, a run or a VolumeRestore says why with a reason of the repository object.
 "
     .to_owned();
     for on_kind in On::ALL {

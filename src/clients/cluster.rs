@@ -21,7 +21,8 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwne
 pub fn problem<K: Resource<DynamicType = ()>>(action: &str, name: &str, error: &kube::Error) -> Problem {
     let kind = K::kind(&());
     let words = match error {
-        kube::Error::Api(status) if status.code == 403 => {
+        // A quota or an admission policy refuses with the same code.
+        kube::Error::Api(status) if status.code == 403 && status.message.contains(" cannot ") => {
             format!("{} (a permission is missing: install the chart's roles)", status.message)
         }
         kube::Error::Api(status) => status.message.clone(),
@@ -38,6 +39,12 @@ pub fn is_conflict(error: &kube::Error) -> bool {
 /// Reads an object; none where there is none.
 pub async fn get<K: Object>(api: &Api<K>, name: &str) -> Result<Option<K>, Problem> {
     api.get_opt(name).await.map_err(|error| problem::<K>("read", name, &error))
+}
+
+/// Reads a child of this owner. One of that name that is somebody else's is as good as none: creating ours then says so.
+pub async fn get_owned<K: Object>(api: &Api<K>, name: &str, owner_uid: &str) -> Result<Option<K>, Problem> {
+    let found = get(api, name).await?;
+    Ok(found.filter(|found| names::belongs_to(found.meta().labels.as_ref(), owner_uid)))
 }
 
 /// Creates an object. Where one of that name exists, it is returned if its labels say that it is this owner's;

@@ -6,7 +6,7 @@ use kube::{Api, Resource, ResourceExt, core::NamespaceResourceScope};
 use crate::{
     clients::cluster::{self, Object},
     controllers::context::Context,
-    core::{backup::Child, problem::Problem},
+    core::{backup::Child, names, problem::Problem},
 };
 
 /// Creates a child; one that exists already and is this owner's is as good.
@@ -31,10 +31,11 @@ pub(crate) async fn delete(ctx: &Context, child: Child) -> Result<(), Problem> {
     }
 }
 
-/// A Secret of the operator's namespace without its values, which nobody needs to see that only deletes it.
-pub(crate) async fn secret(ctx: &Context, name: &str) -> Result<Option<Secret>, Problem> {
+/// An owner's Secret in the operator's namespace without its values, which nobody needs to see that only deletes it.
+pub(crate) async fn secret(ctx: &Context, name: &str, owner_uid: &str) -> Result<Option<Secret>, Problem> {
     let found = ctx.own::<Secret>().get_metadata_opt(name).await;
     let found = found.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
+    let found = found.filter(|found| names::belongs_to(found.metadata.labels.as_ref(), owner_uid));
     Ok(found.map(|found| Secret { metadata: found.metadata, ..Secret::default() }))
 }
 

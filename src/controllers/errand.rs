@@ -32,10 +32,10 @@ pub(crate) struct Errand<'a> {
     pub(crate) deadline: i64,
 }
 
-/// What is there of an errand.
-pub(crate) async fn observe(ctx: &Context, name: &str) -> Result<Seen, Problem> {
-    let (job, state) = jobs::observe(ctx, name).await?;
-    Ok(Seen { credentials: children::secret(ctx, name).await?, job, state })
+/// What is there of an owner's errand.
+pub(crate) async fn observe(ctx: &Context, name: &str, owner_uid: &str) -> Result<Seen, Problem> {
+    let (job, state) = jobs::observe(ctx, name, owner_uid).await?;
+    Ok(Seen { credentials: children::secret(ctx, name, owner_uid).await?, job, state })
 }
 
 /// Does the next step of an errand. The variables are asked for only where the Secret is created.

@@ -17,9 +17,13 @@ use crate::{
     },
 };
 
-/// Looks at a Job of the operator's namespace and at its pod.
-pub async fn observe(ctx: &Context, name: &str) -> Result<(Option<Job>, MoverState), crate::core::problem::Problem> {
-    let Some(job) = cluster::get(&ctx.own::<Job>(), name).await? else {
+/// Looks at an owner's Job in the operator's namespace and at its pod.
+pub async fn observe(
+    ctx: &Context,
+    name: &str,
+    owner_uid: &str,
+) -> Result<(Option<Job>, MoverState), crate::core::problem::Problem> {
+    let Some(job) = cluster::get_owned(&ctx.own::<Job>(), name, owner_uid).await? else {
         return Ok((None, MoverState::Absent));
     };
     let pod = pod_of(ctx, name).await?;

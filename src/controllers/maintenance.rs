@@ -32,7 +32,7 @@ pub(crate) async fn step(ctx: &Context, subject: &Subject, users: &[Arc<VolumeBa
     let key = subject.key();
     let places = maintenance::places(&key, subject.spec.retention.as_ref(), users.iter().map(|backup| &**backup));
     let name = maintenance::errand_name(subject, &ctx.cluster);
-    let seen = errand::observe(ctx, &name).await?;
+    let seen = errand::observe(ctx, &name, subject.uid()).await?;
     match maintenance::next_step(subject, &ctx.cluster, &places, &seen, ctx.now()) {
         Step::Write(status) => Ok(Did::Status(status)),
         Step::Wait(wait) => Ok(Did::Wait(wait)),

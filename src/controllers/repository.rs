@@ -15,7 +15,7 @@ use crate::{
         backup::{RepositoryKey, VolumeBackup},
         common::{Condition, RepositoryKind, Time},
         labels,
-        repository::{ClusterResticRepository, Credentials, RepositoryStatus, ResticRepository},
+        repository::{ClusterResticRepository, Credentials, RepositoryPhase, RepositoryStatus, ResticRepository},
     },
     clients::cluster,
     controllers::{
@@ -32,7 +32,7 @@ use crate::{
         conditions::{self, Summary},
         destination::{base_url, default_repository},
         interest::Interest,
-        problem::{Problem, Reason},
+        problem::{Class, Problem, Reason},
         repository::{self, DEADLINE, Observed, Step, Subject},
         store::StoreKey,
     },
@@ -98,10 +98,14 @@ macro_rules! repository {
             }
 
             fn with_problem(&self, problem: &Problem, now: Time) -> Option<Self> {
-                // What was found out stays true when the cluster's API fails for a moment.
                 let mut status = self.status.clone().unwrap_or_default();
-                if status.phase.is_some() {
-                    return None;
+                if problem.class() == Class::Transient {
+                    // What was found out stays true when the cluster's API fails for a moment.
+                    if status.phase.is_some() {
+                        return None;
+                    }
+                } else {
+                    status.phase = Some(RepositoryPhase::Unreachable);
                 }
                 let summary = Summary::NotReady(problem.clone());
                 conditions::summarize(&mut status.conditions, &summary, self.metadata.generation, now);
@@ -224,7 +228,7 @@ async fn observe(ctx: &Context, subject: &Subject) -> Result<Observed, Problem> 
         rival: rival(ctx, subject),
         credentials: credentials(ctx, subject).await,
         volume: volume(ctx, subject).await?,
-        errand: errand::observe(ctx, &subject.errand(&ctx.cluster)).await?,
+        errand: errand::observe(ctx, &subject.errand(&ctx.cluster), subject.uid()).await?,
         backups: i64::try_from(users.len()).unwrap_or(i64::MAX),
         doubt: users.iter().filter_map(|backup| repository::doubt(backup, &key)).max(),
         known: users.iter().filter_map(known).collect(),

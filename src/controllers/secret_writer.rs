@@ -118,7 +118,7 @@ fn refused(name: &str, wanted: &Secret, live: Option<&Secret>, error: &kube::Err
     if invalid {
         // The API's own words may quote values.
         let message = format!(
-            "the API refuses Secret {name}: its type may need certain keys, or a label or annotation of the template is not valid"
+            "the API refuses Secret {name}: its type may need certain keys, a label or annotation of the template is not valid, or an admission policy denies it"
         );
         return Problem::new(Reason::InvalidData, message);
     }

@@ -1,7 +1,7 @@
 //! What a Job and its pod say about a mover.
 
 use k8s_openapi::api::{
-    batch::v1::Job,
+    batch::v1::{Job, JobCondition},
     core::v1::{ContainerStateTerminated, Pod},
 };
 
@@ -9,9 +9,12 @@ use crate::{
     api::backup::Progress,
     core::{
         problem::{Problem, Reason},
-        task::Answer,
+        task::{Answer, Failure, FailureKind, Outcome},
     },
 };
+
+/// Kubernetes' word for a Job that took longer than its deadline.
+const OVERDUE: &str = "DeadlineExceeded";
 
 /// What became of a mover.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,29 +37,43 @@ pub enum MoverState {
 /// What a Job and its pod say.
 pub fn of(job: &Job, pod: Option<&Pod>) -> MoverState {
     let terminated = pod.and_then(terminated);
-    if let Some(answer) =
-        terminated.and_then(|end| end.message.as_deref()).and_then(|text| serde_json::from_str(text).ok())
-    {
-        return MoverState::Finished(answer);
+    let answer: Option<Answer> =
+        terminated.and_then(|end| end.message.as_deref()).and_then(|text| serde_json::from_str(text).ok());
+    // Kubernetes says first why it ends a Job, then tells the mover to stop, which answers that it was interrupted.
+    let overdue = condition(job, &["FailureTarget", "Failed"]).filter(|why| why.reason.as_deref() == Some(OVERDUE));
+    match (answer, terminated, overdue) {
+        (Some(answer), _, Some(why)) if is_interrupted(&answer) => MoverState::Lost(ended(why)),
+        // Where only restic was killed, the mover cannot know why.
+        (Some(answer), Some(end), _) if is_interrupted(&answer) && is_out_of_memory(end) => {
+            MoverState::Lost(without_answer(pod, end))
+        }
+        (Some(answer), ..) => MoverState::Finished(answer),
+        (None, Some(_), Some(why)) => MoverState::Lost(ended(why)),
+        (None, Some(end), None) => MoverState::Lost(without_answer(pod, end)),
+        (None, None, _) => match (pod.and_then(evicted), condition(job, &["Failed"])) {
+            (Some(problem), _) if overdue.is_none() => MoverState::Lost(problem),
+            (_, Some(why)) => MoverState::Lost(ended(why)),
+            (_, None) => pod.and_then(waiting).map_or(MoverState::Running { progress: None }, MoverState::Waiting),
+        },
     }
-    if let Some(end) = terminated {
-        return MoverState::Lost(without_answer(pod, end));
-    }
-    if let Some(problem) = pod.and_then(evicted) {
-        return MoverState::Lost(problem);
-    }
+}
+
+/// A condition of the Job that is true.
+fn condition<'a>(job: &'a Job, types: &[&str]) -> Option<&'a JobCondition> {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let failed =
-        conditions.into_iter().flatten().find(|condition| condition.type_ == "Failed" && condition.status == "True");
-    if let Some(condition) = failed {
-        let reason = match condition.reason.as_deref() {
-            Some("DeadlineExceeded") => Reason::DeadlineExceeded,
-            _ => Reason::Interrupted,
-        };
-        let message = condition.message.as_deref().unwrap_or("its pod is gone");
-        return MoverState::Lost(Problem::new(reason, format!("the mover ended without an answer: {message}")));
-    }
-    pod.and_then(waiting).map_or(MoverState::Running { progress: None }, MoverState::Waiting)
+    let is = |condition: &&JobCondition| types.contains(&condition.type_.as_str()) && condition.status == "True";
+    conditions.into_iter().flatten().find(is)
+}
+
+const fn is_interrupted(answer: &Answer) -> bool {
+    matches!(answer.outcome, Outcome::Failed(Failure { kind: FailureKind::Interrupted, .. }))
+}
+
+/// Why Kubernetes ended the Job.
+fn ended(why: &JobCondition) -> Problem {
+    let reason = if why.reason.as_deref() == Some(OVERDUE) { Reason::DeadlineExceeded } else { Reason::Interrupted };
+    let message = why.message.as_deref().unwrap_or("its pod is gone");
+    Problem::new(reason, format!("the mover ended without an answer: {message}"))
 }
 
 fn waiting(pod: &Pod) -> Option<String> {
@@ -77,8 +94,12 @@ fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
     statuses.iter().find_map(|status| status.state.as_ref()?.terminated.as_ref())
 }
 
+fn is_out_of_memory(end: &ContainerStateTerminated) -> bool {
+    end.reason.as_deref() == Some("OOMKilled")
+}
+
 fn without_answer(pod: Option<&Pod>, end: &ContainerStateTerminated) -> Problem {
-    if end.reason.as_deref() == Some("OOMKilled") {
+    if is_out_of_memory(end) {
         let limit = pod.and_then(memory_limit).unwrap_or_else(|| "the node's memory".to_owned());
         return Problem::new(
             Reason::OutOfMemory,
@@ -108,6 +129,55 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn reason(conditions: &str, pod: Option<&str>) -> String {
+        let job: Job = serde_saphyr::from_str(&format!("{{status: {{conditions: [{conditions}]}}}}")).unwrap();
+        let pod: Option<Pod> = pod.map(|status| serde_saphyr::from_str(&format!("{{status: {status}}}")).unwrap());
+        match of(&job, pod.as_ref()) {
+            MoverState::Lost(problem) => problem.reason.to_string(),
+            MoverState::Finished(answer) => format!("{:?}", answer.outcome),
+            state => format!("{state:?}"),
+        }
+    }
+
+    fn terminated(reason: &str, message: &str) -> String {
+        let state = format!("{{terminated: {{exitCode: 1, reason: {reason}, message: '{message}'}}}}");
+        format!(
+            "{{containerStatuses: [{{name: a, image: a, imageID: a, ready: false, restartCount: 0, state: {state}}}]}}"
+        )
+    }
+
+    #[test]
+    fn why_a_mover_ended() {
+        let overdue = "{type: FailureTarget, status: 'True', reason: DeadlineExceeded}";
+        let failed = "{type: Failed, status: 'True', reason: BackoffLimitExceeded}";
+        let answer = |kind| {
+            let failure = Failure { kind, message: "stopped".to_owned() };
+            serde_json::to_string(&Answer { repository: None, outcome: Outcome::Failed(failure) }).unwrap()
+        };
+        let interrupted = terminated("Error", &answer(FailureKind::Interrupted));
+        let locked = terminated("Error", &answer(FailureKind::Locked));
+        let restic_oom = terminated("OOMKilled", &answer(FailureKind::Interrupted));
+        let (killed, oom) = (terminated("Error", ""), terminated("OOMKilled", ""));
+        let evicted = "{phase: Failed, message: evicted}";
+        for (conditions, pod, expected) in [
+            ("", None, "Running"),
+            ("", Some(interrupted.as_str()), "Interrupted"),
+            // A mover that is told to stop by its deadline answers that it was interrupted.
+            (overdue, Some(&interrupted), "DeadlineExceeded"),
+            (overdue, Some(&killed), "DeadlineExceeded"),
+            (overdue, Some(&locked), "Locked"),
+            (overdue, None, "Running"),
+            ("{type: Failed, status: 'True', reason: DeadlineExceeded}", None, "DeadlineExceeded"),
+            (failed, None, "Interrupted"),
+            (failed, Some(&oom), "OutOfMemory"),
+            (failed, Some(&restic_oom), "OutOfMemory"),
+            (failed, Some(evicted), "Interrupted"),
+        ] {
+            let found = reason(conditions, pod);
+            assert!(found.contains(expected), "{conditions} {pod:?}: {found} instead of {expected}");
+        }
+    }
 
     #[test]
     fn a_pod_that_cannot_start_says_why() {

@@ -20,6 +20,7 @@ use crate::{
         errand::{self, Next},
         names::{self, Owner},
         problem::{Class, Problem, Reason},
+        schedule::Schedule,
         task::Task,
     },
 };
@@ -126,7 +127,8 @@ impl Subject {
         }
     }
 
-    fn uid(&self) -> &str {
+    /// Its uid.
+    pub fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
@@ -248,6 +250,7 @@ pub fn next_step(subject: &Subject, cluster: &str, seen: &Observed, now: Time) -
 fn standing(subject: &Subject, cluster: &str, seen: &Observed) -> Result<String, (Option<RepositoryPhase>, Summary)> {
     let wrong = |problem: Problem| (None, Summary::NotReady(problem));
     destination::validate(&subject.spec, cluster).map_err(wrong)?;
+    schedules(subject).map_err(wrong)?;
     if subject.spec.suspend {
         let message = "suspend is set: nothing starts".to_owned();
         return Err((Some(RepositoryPhase::Suspended), Summary::Ready("Suspended", message)));
@@ -263,6 +266,27 @@ fn standing(subject: &Subject, cluster: &str, seen: &Observed) -> Result<String,
     let unreachable = |problem: Problem| (Some(RepositoryPhase::Unreachable), Summary::NotReady(problem));
     let (_, version) = seen.credentials.clone().map_err(unreachable)?;
     Ok(asked_with(subject, &version))
+}
+
+/// A schedule that cannot be understood is said where it stands: otherwise only the log would tell that maintenance
+/// never runs, and each `VolumeBackup` that takes the repository's schedule.
+fn schedules(subject: &Subject) -> Result<(), Problem> {
+    let spec = &subject.spec;
+    let maintenance = spec.maintenance.as_ref();
+    let check = maintenance.and_then(|maintenance| maintenance.check.as_ref());
+    let places = [
+        ("schedule", spec.schedule.as_deref()),
+        ("maintenance.schedule", maintenance.and_then(|maintenance| maintenance.schedule.as_deref())),
+        ("maintenance.check.schedule", check.map(|check| check.schedule.as_str())),
+    ];
+    // A time zone is looked at also where there is no schedule of its own.
+    let zone = spec.time_zone.is_some().then_some(("timeZone", Some("@daily")));
+    for (place, text) in places.into_iter().chain(zone) {
+        let Some(text) = text else { continue };
+        Schedule::parse(text, spec.time_zone.as_deref(), spec.jitter, subject.uid())
+            .map_err(|problem| Problem::new(problem.reason, format!("spec.{place}: {}", problem.message)))?;
+    }
+    Ok(())
 }
 
 /// What a question depends on: another one is asked when this changes.

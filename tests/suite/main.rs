@@ -20,3 +20,4 @@ mod quiet;
 mod restores;
 mod secrets;
 mod support;
+mod walk;

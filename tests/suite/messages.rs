@@ -1,4 +1,5 @@
-//! What goes wrong is said in the condition, with what to do, and clears by itself when its cause is gone.
+//! What goes wrong is said in the condition, with what to do, and clears by itself when its cause is gone: what takes
+//! several objects to show. `walk` shows each message of the page.
 
 use std::time::Duration;
 
@@ -65,30 +66,6 @@ fn a_wrong_connect_token_is_said_and_clears() {
 }
 
 #[test]
-fn an_unknown_item_and_an_ambiguous_title_are_said_and_clear() {
-    let _guard = beside_others();
-    namespace("m-items");
-    apply(&external_secret("m-items", "unknown", "m-unknown"));
-    let message = ready("externalsecret", "m-items", "unknown", "False", "ItemNotFound");
-    assert!(message.contains("m-unknown") && message.contains("Kubernetes"), "{message}");
-    put_item("m-unknown", &json!({"KEY": "value"}));
-    ready("externalsecret", "m-items", "unknown", "True", "");
-
-    put_item("m-twice", &json!({"KEY": "value"}));
-    let path = "/api/v1/namespaces/connect/services/connect:admin/proxy/admin/vaults/Kubernetes/items";
-    let twin =
-        json!({"title": "m-twice", "category": "LOGIN", "fields": {"KEY": "other"}, "duplicate": true}).to_string();
-    crate::support::try_kubectl(&["replace", "--raw", path, "-f", "-"], Some(&twin)).expect("the twin is put");
-    apply(&external_secret("m-items", "twice", "m-twice"));
-    ready("externalsecret", "m-items", "twice", "False", "ItemAmbiguous");
-    let items = connect::get("/admin/vaults/Kubernetes/items");
-    let mut twins = items.as_array().expect("a list").iter().filter(|item| item["title"] == "m-twice");
-    let id = twins.next_back().expect("both are there")["id"].as_str().expect("items have ids").to_owned();
-    kubectl(&["delete", "--raw", &format!("{path}/{id}")]);
-    ready("externalsecret", "m-items", "twice", "True", "");
-}
-
-#[test]
 fn a_missing_base_and_a_wrong_password_are_said_and_clear() {
     let _guard = beside_others();
     let seed = std::process::id();
@@ -113,62 +90,6 @@ fn a_missing_base_and_a_wrong_password_are_said_and_clear() {
     assert!(message.contains(SYSTEM) && message.contains("m-base"), "the Secret is named: {message}");
     repository("m-base", &url, "canary-right");
     ready("clusterresticrepository", "", "m-base", "True", "");
-}
-
-#[test]
-fn an_unreachable_repository_is_said() {
-    let _guard = beside_others();
-    apply(&format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: m-far, namespace: {SYSTEM}}}\nstringData: {{RESTIC_PASSWORD: \
-         canary-far}}\n---\napiVersion: strongroom.dev/v1alpha1\nkind: ClusterResticRepository\nmetadata: {{name: m-far}}\n\
-         spec: {{url: 'rest:http://10.96.255.254:8000/{{{{ namespace }}}}', credentials: {{secretRef: {{name: m-far}}}}}}\n"
-    ));
-    ready("clusterresticrepository", "", "m-far", "False", "RepositoryUnreachable");
-    kubectl(&["delete", "clusterresticrepository", "m-far"]);
-}
-
-#[test]
-fn a_missing_claim_and_a_missing_snapshot_class_are_said_and_clear() {
-    let _guard = beside_others();
-    namespace("m-claim");
-    apply(&backup("m-claim", "app"));
-    eventually("it waits for its claim", SOON, || {
-        (get("volumebackup", "m-claim", "app")?["status"]["phase"] == "WaitingForClaim").then_some(())
-    });
-    let (status, ..) =
-        condition(&get("volumebackup", "m-claim", "app").expect("it exists"), "Ready").expect("it says so");
-    assert_eq!(status, "True", "a claim that is absent must not hold up `wait: true`");
-    apply(&app("m-claim", "app", "ceph-block"));
-    eventually("it waits no more", SOON, || {
-        (get("volumebackup", "m-claim", "app")?["status"]["phase"] == "Idle").then_some(())
-    });
-
-    kubectl(&[
-        "-n",
-        "m-claim",
-        "patch",
-        "volumebackup",
-        "app",
-        "--type=merge",
-        "-p",
-        r#"{"spec":{"volumeSnapshotClassName":"absent"}}"#,
-    ]);
-    let message = ready("volumebackup", "m-claim", "app", "False", "SnapshotClassMissing");
-    assert!(
-        message.contains("absent") && message.contains("csi-ceph-blockpool"),
-        "the candidates are named: {message}"
-    );
-    kubectl(&[
-        "-n",
-        "m-claim",
-        "patch",
-        "volumebackup",
-        "app",
-        "--type=merge",
-        "-p",
-        r#"{"spec":{"volumeSnapshotClassName":null}}"#,
-    ]);
-    ready("volumebackup", "m-claim", "app", "True", "");
 }
 
 #[test]

@@ -132,18 +132,19 @@ async fn children_of(
     seen: &mut Observed,
 ) -> Result<(), Problem> {
     let owner = owner(backup);
+    let uid = owner.uid.as_str();
     let app: Api<VolumeSnapshot> = ctx.api(&backup.namespace().unwrap_or_default());
     let (own, contents) = (ctx.own::<VolumeSnapshot>(), ctx.global::<VolumeSnapshotContent>());
     for index in 0..run.claims.len() {
         let names = staging(&owner, &run.id, world, index);
         let mut staged = SeenStaging {
-            claim: cluster::get(&ctx.own::<PersistentVolumeClaim>(), &names.claim_name()).await?,
+            claim: cluster::get_owned(&ctx.own::<PersistentVolumeClaim>(), &names.claim_name(), uid).await?,
             ..SeenStaging::default()
         };
         if phase != Some(BackupPhase::BackingUp) {
-            staged.snapshot = cluster::get(&app, &names.snapshot_name()).await?;
-            staged.content = cluster::get(&contents, &names.content_name()).await?;
-            staged.twin = cluster::get(&own, &names.twin_name()).await?;
+            staged.snapshot = cluster::get_owned(&app, &names.snapshot_name(), uid).await?;
+            staged.content = cluster::get_owned(&contents, &names.content_name(), uid).await?;
+            staged.twin = cluster::get_owned(&own, &names.twin_name(), uid).await?;
         }
         if phase == Some(BackupPhase::Snapshotting)
             && let Some(bound) = staged
@@ -160,10 +161,10 @@ async fn children_of(
         seen.staging.push(staged);
     }
     for index in 0..run.repositories.len() {
-        let (job, state) = jobs::observe(ctx, &job_name(&run.id, index)).await?;
+        let (job, state) = jobs::observe(ctx, &job_name(&run.id, index), uid).await?;
         let credentials = match phase {
             Some(BackupPhase::BackingUp) => None,
-            _ => children::secret(ctx, &credentials_name(&run.id, index)).await?,
+            _ => children::secret(ctx, &credentials_name(&run.id, index), uid).await?,
         };
         seen.movers.push(SeenMover { credentials, job, state, problem: None });
     }

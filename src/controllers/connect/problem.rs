@@ -56,8 +56,8 @@ const fn reason(kind: FailureKind) -> Reason {
         FailureKind::Rejected => Reason::TokenRejected,
         FailureKind::Forbidden => Reason::VaultNotInScope,
         FailureKind::NotReady => Reason::ConnectNotReady,
-        FailureKind::Alien | FailureKind::NotFound => Reason::NotAConnectServer,
-        FailureKind::TooLarge => Reason::InvalidData,
+        // No Connect server's list of vaults is that large.
+        FailureKind::Alien | FailureKind::NotFound | FailureKind::TooLarge => Reason::NotAConnectServer,
         FailureKind::Unreachable
         | FailureKind::Timeout
         | FailureKind::Busy

@@ -24,10 +24,10 @@ fn name_of(run: &str, which: Which) -> String {
 }
 
 /// What there is of a mover.
-pub(super) async fn observe(ctx: &Context, run: &str, which: Which) -> Result<Mover, Problem> {
+pub(super) async fn observe(ctx: &Context, run: &str, owner_uid: &str, which: Which) -> Result<Mover, Problem> {
     let name = name_of(run, which);
-    let (found, state) = jobs::observe(ctx, &name).await?;
-    let has_credentials = state == MoverState::Absent && children::secret(ctx, &name).await?.is_some();
+    let (found, state) = jobs::observe(ctx, &name, owner_uid).await?;
+    let has_credentials = state == MoverState::Absent && children::secret(ctx, &name, owner_uid).await?.is_some();
     Ok(Mover { state, ended: found.as_ref().and_then(ended), has_credentials })
 }
 
@@ -70,15 +70,11 @@ pub(super) async fn start(
 /// Deletes the Secret and then the Job, so that a Job never finds an older run's Secret.
 pub(super) async fn remove(ctx: &Context, seen: &Observed, which: Which) -> Result<(), Problem> {
     let (name, uid) = (name_of(&seen.run, which), &seen.owner.uid);
-    if let Some(secret) = children::secret(ctx, &name).await?
-        && names::belongs_to(secret.metadata.labels.as_ref(), uid)
-    {
+    if let Some(secret) = children::secret(ctx, &name, uid).await? {
         cluster::delete(&ctx.own(), &secret).await?;
     }
     let jobs = ctx.own::<Job>();
-    if let Some(job) = cluster::get(&jobs, &name).await?
-        && names::belongs_to(job.metadata.labels.as_ref(), uid)
-    {
+    if let Some(job) = cluster::get_owned(&jobs, &name, uid).await? {
         cluster::delete(&jobs, &job).await?;
     }
     Ok(())

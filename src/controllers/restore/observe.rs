@@ -55,8 +55,8 @@ pub(super) async fn observe(ctx: &Context, restore: &VolumeRestore) -> Result<Ob
     if has_ended(status.phase) || (status.phase.is_none() && status.failure.is_none()) {
         return Ok(seen);
     }
-    seen.resolving = movers::observe(ctx, &seen.run, Which::Resolve).await?;
-    seen.restoring = movers::observe(ctx, &seen.run, Which::Restore).await?;
+    seen.resolving = movers::observe(ctx, &seen.run, &seen.owner.uid, Which::Resolve).await?;
+    seen.restoring = movers::observe(ctx, &seen.run, &seen.owner.uid, Which::Restore).await?;
     let moves_data = matches!(
         status.phase,
         Some(RestorePhase::Resolving | RestorePhase::Queued | RestorePhase::Restoring | RestorePhase::Checking)
@@ -151,8 +151,8 @@ async fn claim(
 ) -> Result<ClaimSeen, Problem> {
     let claim = cluster::get(&ctx.api::<PersistentVolumeClaim>(namespace), name).await?;
     let staging_name = names::of_run(&seen.run, "data", index);
-    let staging = cluster::get(&ctx.own::<PersistentVolumeClaim>(), &staging_name).await?;
-    let staging = staging.filter(|staging| names::belongs_to(staging.metadata.labels.as_ref(), &seen.owner.uid));
+    let own = ctx.own::<PersistentVolumeClaim>();
+    let staging = cluster::get_owned(&own, &staging_name, &seen.owner.uid).await?;
     let previous = recorded.and_then(|volume| volume.previous_volume.as_deref());
     let staged = staging.as_ref().and_then(volumes::volume_of);
     let bound = volume(ctx, claim.as_ref().and_then(volumes::volume_of)).await?;

@@ -55,7 +55,7 @@ enum Halt {
     /// Nothing is to start.
     Suspended(String),
     /// A claim is not there yet, which is no error.
-    Waiting(String),
+    Waiting(Problem),
     /// Something has to change.
     Blocked(Problem),
 }
@@ -103,8 +103,10 @@ fn halted(backup: &VolumeBackup, mut status: VolumeBackupStatus, halt: Halt, now
             status.next_run = None;
             (BackupPhase::Suspended, Summary::Ready("Suspended", message.clone()), message, BACKSTOP)
         }
-        Halt::Waiting(message) => {
-            (BackupPhase::WaitingForClaim, Summary::Ready("WaitingForClaim", message.clone()), message, CLAIM)
+        Halt::Waiting(problem) => {
+            let message = problem.message;
+            let summary = Summary::Ready(problem.reason.as_str(), message.clone());
+            (BackupPhase::WaitingForClaim, summary, message, CLAIM)
         }
         Halt::Blocked(problem) => {
             let message = problem.message.clone();
@@ -290,7 +292,7 @@ fn declaration(backup: &VolumeBackup, world: &World, seen: &Observed) -> Result<
                 }
                 declaration.repositories.push(declared);
             }
-            Err(Halt::Suspended(message) | Halt::Waiting(message)) => idle.push(message),
+            Err(Halt::Suspended(message) | Halt::Waiting(Problem { message, .. })) => idle.push(message),
             Err(Halt::Blocked(problem)) => _ = declaration.problem.get_or_insert(problem),
         }
     }
@@ -386,10 +388,12 @@ fn readings(backup: &VolumeBackup, seen: &Observed) -> Result<Vec<Reading>, Halt
 fn reading(backup: &VolumeBackup, seen: &Observed, name: &str) -> Result<Reading, Halt> {
     let seen_claim = seen.claims.iter().find(|claim| claim.name == name);
     let Some(claim) = seen_claim.and_then(|seen| seen.claim.as_ref()) else {
-        return Err(Halt::Waiting(format!("the claim {name} does not exist: create it, or correct claimNames")));
+        let message = format!("the claim {name} does not exist: create it, or correct claimNames");
+        return Err(Halt::Waiting(Problem::new(Reason::ClaimNotFound, message)));
     };
     let Some(volume) = seen_claim.and_then(|seen| seen.volume.as_ref()) else {
-        return Err(Halt::Waiting(format!("the claim {name} has no volume yet: wait, or see its events")));
+        let message = format!("the claim {name} has no volume yet: wait, or see its events");
+        return Err(Halt::Waiting(Problem::new(Reason::ClaimPending, message)));
     };
     Ok(driver::reading(claim, volume, &seen.classes, &backup.spec)?)
 }
@@ -397,8 +401,8 @@ fn reading(backup: &VolumeBackup, seen: &Observed, name: &str) -> Result<Reading
 /// How a claim of a run in progress is read.
 pub(super) fn reading_of_run(backup: &VolumeBackup, seen: &Observed, name: &str) -> Result<Reading, Problem> {
     reading(backup, seen, name).map_err(|halt| match halt {
-        Halt::Suspended(message) | Halt::Waiting(message) => Problem::new(Reason::ClaimNotFound, message),
-        Halt::Blocked(problem) => problem,
+        Halt::Suspended(message) => Problem::new(Reason::ClaimNotFound, message),
+        Halt::Waiting(problem) | Halt::Blocked(problem) => problem,
     })
 }
 

@@ -188,6 +188,10 @@ fn what_is_wrong_is_named_and_clears_by_itself() {
         Box::new(|place| place.seen.rival = Some("old".to_owned())),
         Box::new(|place| place.subject.spec.suspend = true),
         Box::new(|place| place.subject.spec.url = "sftp:nas:/backups".to_owned()),
+        Box::new(|place| place.subject.spec.time_zone = Some("Mars/Olympus".to_owned())),
+        Box::new(|place| {
+            place.subject.spec.maintenance = serde_json::from_value(json!({"schedule": "61 * * * *"})).unwrap();
+        }),
         Box::new(|place| place.subject.spec.ca = serde_json::from_value(json!({"secretName": "ca"})).unwrap()),
     ];
     let mut said = vec![];

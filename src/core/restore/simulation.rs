@@ -909,3 +909,17 @@ fn claims_that_a_statefulset_deletes_with_its_pods_come_back() {
     world.check();
     assert_eq!(data(&world, "data0-app-0"), NEW);
 }
+
+#[test]
+fn a_new_volume_that_is_gone_is_said() {
+    let mut world = World::new(calm(Kind::Deployment, 1));
+    run_until(&mut world, "the stop", |world| phase_of(world) == Some(RestorePhase::Stopping));
+    let new = world.restore.as_ref().unwrap().status.as_ref().unwrap().volumes[0].volume.clone().unwrap();
+    world.volumes.remove(&new);
+    world.run();
+    let status = world.restore.unwrap().status.unwrap();
+    let ready = conditions::get(&status.conditions, READY).unwrap();
+    assert_eq!((status.phase, ready.reason.as_str()), (Some(RestorePhase::Failed), "StagingFailed"));
+    assert!(conditions::get(&status.conditions, STALLED).is_some());
+    assert!(ready.message.contains("the new volume for claim"), "{}", ready.message);
+}

@@ -1,0 +1,235 @@
+//! Every row of the page of messages happens: each object shows the row's phase, `Ready`, `Stalled` and reason, with a
+//! message that names something of it; then what can be put right cheaply is, and clears by itself.
+//!
+//! The cases are objects in `tests/fixtures/messages`, with the annotations
+//! - `strongroom.test/reason`: the row that the object shows;
+//! - `strongroom.test/patch`: what puts it right, a merge patch;
+//! - `strongroom.test/clears`: it gets ready when what is outside of it is put right (`cleared.yaml`, and `put_right`).
+
+mod place;
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::{beside_others, condition, diagnose, kubectl};
+
+const REASON: &str = "strongroom.test/reason";
+const PATCH: &str = "strongroom.test/patch";
+const CLEARS: &str = "strongroom.test/clears";
+/// All kinds, as kubectl lists them.
+const KINDS: &str = "secretstores.strongroom.dev,clustersecretstores.strongroom.dev,externalsecrets.strongroom.dev,\
+                     resticrepositories,clusterresticrepositories,volumebackups,volumerestores";
+/// How long it may take until everything is wrong, and until what clears is right again.
+const LIMIT: Duration = Duration::from_mins(4);
+
+/// Rows that cannot be made on a real cluster, or not in a few minutes, and the test that proves each.
+const ELSEWHERE: &[(&str, &str, &str)] = &[
+    // A panic of the operator.
+    ("SecretStore", "InternalError", "controllers::runner::tests::a_panic_is_a_problem_of_that_object_only"),
+    ("ExternalSecret", "InternalError", "controllers::runner::tests::a_panic_is_a_problem_of_that_object_only"),
+    ("ResticRepository", "InternalError", "controllers::runner::tests::a_panic_is_a_problem_of_that_object_only"),
+    ("VolumeBackup", "InternalError", "controllers::runner::tests::a_panic_is_a_problem_of_that_object_only"),
+    ("VolumeRestore", "InternalError", "controllers::runner::tests::a_panic_is_a_problem_of_that_object_only"),
+    // restic itself waits five minutes for another's lock.
+    ("VolumeBackup", "RepositoryLocked", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),
+    // Snapshots are looked for for 15 minutes.
+    ("VolumeRestore", "DeadlineExceeded", "core::mover_state::tests::why_a_mover_ended"),
+    // Somebody deletes the volume that was just filled.
+    ("VolumeRestore", "StagingFailed", "core::restore::simulation::a_new_volume_that_is_gone_is_said"),
+];
+
+/// A row of the page.
+#[derive(Debug)]
+struct Row {
+    kinds: Vec<String>,
+    phase: String,
+    ready: String,
+    stalled: String,
+    reason: String,
+}
+
+/// An object that shows a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Case {
+    kind: String,
+    namespace: String,
+    name: String,
+    reason: String,
+    patch: Option<String>,
+    clears: bool,
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The rows of the page.
+fn rows() -> Vec<Row> {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/messages.md")).expect("the page");
+    let (mut kinds, mut rows) = (vec![], vec![]);
+    for line in page.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            kinds = title.split(", ").map(str::to_owned).collect();
+        }
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, phase, ready, stalled, reason, _, _, _] = cells[..] else { continue };
+        if let Some(reason) = reason.strip_prefix('`').and_then(|reason| reason.strip_suffix('`')) {
+            let [phase, ready, stalled, reason] = [phase, ready, stalled, reason].map(str::to_owned);
+            rows.push(Row { kinds: kinds.clone(), phase, ready, stalled, reason });
+        }
+    }
+    assert!(rows.len() > 50, "the page has rows: {rows:?}");
+    rows
+}
+
+fn case(object: &Value) -> Option<Case> {
+    let annotation = |name: &str| object["metadata"]["annotations"][name].as_str().map(str::to_owned);
+    Some(Case {
+        kind: text(object, "/kind").to_owned(),
+        namespace: text(object, "/metadata/namespace").to_owned(),
+        name: text(object, "/metadata/name").to_owned(),
+        reason: annotation(REASON)?,
+        clears: annotation(CLEARS).is_some() || annotation(PATCH).is_some(),
+        patch: annotation(PATCH),
+    })
+}
+
+fn row_of<'a>(case: &Case, rows: &'a [Row]) -> &'a Row {
+    let fits = |row: &&Row| row.kinds.contains(&case.kind) && row.reason == case.reason;
+    rows.iter().find(fits).unwrap_or_else(|| panic!("the page has no row for {case:?}"))
+}
+
+/// Every row has a case or stands in the list, and none has both.
+fn nothing_is_left_out(rows: &[Row], cases: &[Case]) {
+    for case in cases {
+        row_of(case, rows);
+    }
+    for row in rows {
+        let has_case = cases.iter().any(|case| row.kinds.contains(&case.kind) && case.reason == row.reason);
+        let listed = ELSEWHERE.iter().any(|(kind, reason, _)| row.kinds[0] == *kind && row.reason == *reason);
+        assert!(has_case || listed, "nothing shows that row: {row:?}");
+        assert!(!(has_case && listed), "that row is shown, and stands in the list all the same: {row:?}");
+    }
+    for (kind, reason, _) in ELSEWHERE {
+        assert!(rows.iter().any(|row| row.kinds[0] == *kind && row.reason == *reason), "no row: {kind} {reason}");
+    }
+}
+
+/// All objects that are cases, as they are now.
+fn observed() -> Vec<(Case, Value)> {
+    let list: Value = serde_json::from_str(&kubectl(&["get", KINDS, "-A", "-o", "json"])).expect("kubectl prints JSON");
+    let items = list["items"].as_array().cloned().unwrap_or_default();
+    items.into_iter().filter_map(|object| Some((case(&object)?, object))).collect()
+}
+
+/// The message where the object shows the row, or what it shows instead.
+fn shows(row: &Row, object: &Value) -> Result<String, String> {
+    let phase = text(object, "/status/phase");
+    let (ready, reason, message) = condition(object, "Ready").unwrap_or_default();
+    let stalled = condition(object, "Stalled").map(|(status, ..)| status).unwrap_or_default();
+    let seen = format!("{phase} Ready={ready} {reason} Stalled={stalled}: {message}");
+    let phase_fits = row.phase.starts_with("as it was") || row.phase == phase;
+    let stalled_fits = (row.stalled == "True") == (stalled == "True");
+    let (wanted, by_run) =
+        row.ready.split_once(", and ").map_or((row.ready.as_str(), false), |(ready, _)| (ready, true));
+    if !phase_fits || !stalled_fits || ready != wanted {
+        return Err(seen);
+    }
+    if !by_run {
+        return if reason == row.reason { Ok(message) } else { Err(seen) };
+    }
+    let runs = object["status"]["repositories"].as_array().cloned().unwrap_or_default();
+    let last = runs.iter().find_map(|run| condition(&serde_json::json!({ "status": run }), "LastRunSucceeded"));
+    match last {
+        Some((status, reason, message)) if status == "False" && reason == row.reason => Ok(message),
+        last => Err(format!("{seen}; last run {last:?}")),
+    }
+}
+
+/// Words by which an object is known: its name, and what its spec says.
+fn words(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => {
+            let split = text.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
+            into.extend(split.filter(|word| word.len() > 3).map(str::to_owned));
+        }
+        Value::Array(list) => list.iter().for_each(|value| words(value, into)),
+        Value::Object(map) => map.iter().for_each(|(key, value)| {
+            into.insert(key.clone());
+            words(value, into);
+        }),
+        _ => {}
+    }
+}
+
+/// What is wrong with a message.
+fn complaint(case: &Case, object: &Value, message: &str) -> Option<String> {
+    let mut known = BTreeSet::from([case.name.clone()]);
+    words(&object["spec"], &mut known);
+    // Also what the operator found for it: the claims and places that a backup or restore is about.
+    words(&object["status"]["repositories"], &mut known);
+    words(&object["status"]["volumes"], &mut known);
+    let names_it = known.iter().any(|word| message.contains(word.as_str()));
+    let what = match (message.contains("canary"), names_it) {
+        (true, _) => "says a secret",
+        (false, false) => "names nothing of the object",
+        (false, true) => return None,
+    };
+    Some(format!("{case:?} {what}: {message:?}"))
+}
+
+/// Waits until each of the cases has been as wanted at some moment; some are so only for seconds.
+fn each(what: &str, mut left: Vec<Case>, mut is_so: impl FnMut(&Case, &Value) -> Result<(), String>) {
+    let start = Instant::now();
+    while !left.is_empty() {
+        let objects = observed();
+        let mut seen = vec![];
+        left.retain(|case| {
+            let found = objects.iter().find(|(other, _)| other == case);
+            let result = found.map_or(Err("not there".to_owned()), |(_, object)| is_so(case, object));
+            if result.is_ok() {
+                println!("{:>4} s {what}: {} {} {}", start.elapsed().as_secs(), case.kind, case.name, case.reason);
+            }
+            seen.extend(result.as_ref().err().map(|seen| format!("{case:?}\n    {seen}")));
+            result.is_err()
+        });
+        if start.elapsed() > LIMIT {
+            diagnose();
+            panic!("{what}: not within {} s:\n{}", LIMIT.as_secs(), seen.join("\n"));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+#[test]
+fn every_message_of_the_page_is_seen() {
+    let _guard = beside_others();
+    let (rows, cases) = (rows(), place::cases());
+    nothing_is_left_out(&rows, &cases);
+    place::clear_away();
+    place::build();
+    place::spoil_first();
+    let mut complaints = vec![];
+    let mut seen = |case: &Case, object: &Value| {
+        let message = shows(row_of(case, &rows), object)?;
+        complaints.extend(complaint(case, object, &message));
+        Ok(())
+    };
+    // Before the repository object itself notices.
+    let runs = |case: &&Case| case.reason == "CredentialsMissing" && case.kind.starts_with("Volume");
+    each("seen", cases.iter().filter(runs).cloned().collect(), &mut seen);
+    place::spoil();
+    each("seen", cases.iter().filter(|case| !runs(case)).cloned().collect(), &mut seen);
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    place::put_right(&cases);
+    let cleared = cases.into_iter().filter(|case| case.clears).collect();
+    each("cleared", cleared, |_, object| {
+        let (status, reason, message) = condition(object, "Ready").unwrap_or_default();
+        if status == "True" { Ok(()) } else { Err(format!("Ready={status} {reason}: {message}")) }
+    });
+    place::clear_away();
+}
