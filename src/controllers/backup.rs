@@ -116,6 +116,8 @@ pub(crate) async fn stores_are_filled(ctx: &Context) {
     ctx.stores.backups.filled().await;
     ctx.stores.repositories.filled().await;
     ctx.stores.cluster_repositories.filled().await;
+    ctx.stores.secret_stores.filled().await;
+    ctx.stores.cluster_secret_stores.filled().await;
 }
 
 /// The repository object that is used where none is named.

@@ -32,7 +32,7 @@ use crate::{
         conditions::{self, Summary},
         destination::{base_url, default_repository},
         interest::Interest,
-        problem::{Class, Problem, Reason},
+        problem::{Problem, Reason},
         repository::{self, DEADLINE, Observed, Step, Subject},
         store::StoreKey,
     },
@@ -99,7 +99,7 @@ macro_rules! repository {
 
             fn with_problem(&self, problem: &Problem, now: Time) -> Option<Self> {
                 let mut status = self.status.clone().unwrap_or_default();
-                if problem.class() == Class::Transient {
+                if problem.reason == Reason::ClusterError {
                     // What was found out stays true when the cluster's API fails for a moment.
                     if status.phase.is_some() {
                         return None;
@@ -251,6 +251,8 @@ async fn find(ctx: &Context, subject: &Subject) -> Result<destination::Found, Pr
 
 /// Where the credentials are, and in which version. They are read where this version has not been looked at yet.
 async fn credentials(ctx: &Context, subject: &Subject) -> Result<(String, String), Problem> {
+    // From here on every change wakes this object, until it is known which ones concern it.
+    interested(ctx, subject, None);
     let found = find(ctx, subject).await;
     interested(ctx, subject, found.as_ref().ok());
     let found = found?;

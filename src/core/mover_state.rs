@@ -16,6 +16,9 @@ use crate::{
 /// Kubernetes' word for a Job that took longer than its deadline.
 const OVERDUE: &str = "DeadlineExceeded";
 
+/// What every container says before it runs.
+const ON_ITS_WAY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
 /// What became of a mover.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MoverState {
@@ -80,12 +83,14 @@ fn waiting(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let container = status.container_statuses.iter().flatten().find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        let reason = waiting.reason.as_deref().filter(|reason| *reason != "ContainerCreating")?;
+        let reason = waiting.reason.as_deref().filter(|reason| !ON_ITS_WAY.contains(reason))?;
         Some(waiting.message.as_ref().map_or_else(|| reason.to_owned(), |message| format!("{reason}: {message}")))
     });
     let unscheduled = status.conditions.iter().flatten().find_map(|condition| {
         (condition.type_ == "PodScheduled" && condition.status == "False").then(|| condition.message.clone())?
     });
+    // Its volume is being made, which has words of its own.
+    let unscheduled = unscheduled.filter(|why| !why.contains("unbound immediate PersistentVolumeClaims"));
     container.or(unscheduled)
 }
 

@@ -81,7 +81,7 @@ fn matrix(
     for n in (1..=most).filter(|n| chosen(*n)).chain([usize::MAX]) {
         let run = start(n);
         controller.start(n);
-        let limit = Duration::from_mins(3);
+        let limit = Duration::from_mins(4);
         eventually(&format!("the {what} ends, or the controller is killed after write {n}"), limit, || {
             (controller.killed() || ended(&run).is_some()).then_some(())
         });

@@ -1,5 +1,7 @@
 //! Who waits for a mover sees how far it is.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::{
@@ -32,7 +34,7 @@ fn a_mover_that_takes_long_says_how_far_it_is() {
         halfway("the backup", || Some(get("volumebackup", "progress", "app")?["status"]["run"]["progress"].clone()));
     println!("a backup: {seen}");
     assert!(seen["bytesTotal"].as_i64() >= Some(200 << 20), "{seen}");
-    let status = eventually("the backup ends", SOON, || has_run("progress", "app", &token));
+    let status = eventually("the backup ends", Duration::from_mins(5), || has_run("progress", "app", &token));
     assert_eq!(status["lastResult"], "Succeeded", "{status:#}");
 
     let name = create(&restore_of("progress", "app"));

@@ -16,7 +16,7 @@ use crate::{
         field::{self, Source as FieldSource},
         index::Found,
         item::Item,
-        problem::{Problem, Reason},
+        problem::{Class, Problem, Reason},
         reference::{Part, Reference},
         sensitive::SensitiveMap,
         store::{StoreKey, admit, is_ours, needs_labels},
@@ -68,14 +68,20 @@ async fn labels(ctx: &Context, namespace: &str) -> Result<BTreeMap<String, Strin
 
 /// The item that a reference means. Nothing while the server is asked for the first time.
 pub fn resolve(ctx: &Context, source: &Source, reference: &Reference) -> Result<Option<Found>, Problem> {
+    lookup(ctx, source, reference).unwrap_or_else(|problem| Err(not_ready(&problem)))
+}
+
+/// The same; the outer error is what is wrong with the server.
+fn lookup(ctx: &Context, source: &Source, reference: &Reference) -> Result<Result<Option<Found>, Problem>, Problem> {
     match source.endpoint.with_index(|index| index.resolve(&source.order, reference)) {
-        Ok(found) => found.map(Some),
-        Err(None) => Ok(None),
-        Err(Some(failure)) => {
-            let problem = problem(&failure, &source.place, ctx.now());
-            Err(Problem::new(Reason::StoreNotReady, format!("the store is not ready: {problem}")))
-        }
+        Ok(found) => Ok(found.map(Some)),
+        Err(None) => Ok(Ok(None)),
+        Err(Some(failure)) => Err(problem(&failure, &source.place, ctx.now())),
     }
+}
+
+fn not_ready(problem: &Problem) -> Problem {
+    Problem::new(Reason::StoreNotReady, format!("the store is not ready: {problem}"))
 }
 
 /// An item with its values. Nothing while it is fetched: `reader` is woken when it is there.
@@ -108,7 +114,12 @@ impl CredentialsItem {
         let reference = Reference::of_extract(&remote)?;
         let source =
             source(ctx, store, namespace).await?.ok_or_else(|| soon(item, "the store has not been looked at yet"))?;
-        let found = resolve(ctx, &source, &reference)?.ok_or_else(|| soon(item, "Connect is being asked"))?;
+        let found = lookup(ctx, &source, &reference).map_err(|problem| match problem.class() {
+            // A server that does not answer just now says nothing about who uses the item.
+            Class::Transient => problem,
+            _ => not_ready(&problem),
+        })?;
+        let found = found?.ok_or_else(|| soon(item, "Connect is being asked"))?;
         Ok(Self { source, found })
     }
 

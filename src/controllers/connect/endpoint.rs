@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeSet,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use chrono::Utc;
-use futures::Future;
+use futures::{Future, FutureExt};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
@@ -384,7 +385,8 @@ fn backoff(failure: &Failure, failures: u32, interval: Duration) -> Duration {
 async fn run(endpoint: Weak<Endpoint>) {
     loop {
         let Some(strong) = endpoint.upgrade() else { return };
-        let wait = strong.look().await;
+        // A panic must not end the looks unseen: the log names the place, and it is tried again.
+        let wait = AssertUnwindSafe(strong.look()).catch_unwind().await.unwrap_or(BACKOFF.1);
         let kick = strong.kick.clone();
         drop(strong);
         let _ = tokio::time::timeout(wait, kick.notified()).await;

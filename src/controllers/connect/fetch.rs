@@ -1,6 +1,7 @@
 //! Items with their values: each is fetched once, however many objects need it, and forgotten soon.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -21,6 +22,8 @@ use crate::{
     },
 };
 
+/// What is said after a panic.
+const FAILED: &str = "the operator itself failed here; its log names the place";
 /// How long an object waits for an item before it makes room for others; it is woken when the item is there.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -105,7 +108,9 @@ impl Endpoint {
 async fn fetch(endpoint: Arc<Endpoint>, found: Found) -> Fetch {
     let result = {
         let _permit = endpoint.permits.acquire().await;
-        endpoint.call("item", || endpoint.client.item(&found.vault, &found.item)).await
+        // A panic must not stay with everyone who asks for the item later.
+        let answer = endpoint.call("item", || endpoint.client.item(&found.vault, &found.item));
+        AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Err(Failure::new(FailureKind::Server, FAILED)))
     };
     let result = result.and_then(|answer| {
         let item = answer.value;

@@ -25,6 +25,10 @@ use super::{Child, Note, Observed, SeenStaging, Step, World, declared, mover, ow
 
 /// How often is looked at what the cluster is about to do, should no watch tell.
 pub(super) const SOON: Duration = Duration::from_secs(2);
+/// What is said while a mover works that has not told its progress yet.
+const READING: &str = "the data is read";
+/// How it begins what is said while a mover cannot start.
+const HELD_UP: &str = "the mover cannot start: ";
 /// How often a mover's progress is read.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// Delay before the first retry; it doubles with each.
@@ -61,7 +65,7 @@ pub(super) fn stage(backup: &VolumeBackup, run: &Run, world: &World, seen: &Obse
     }
     write(backup, |status| {
         status.phase = Some(BackupPhase::BackingUp);
-        status.message = Some("the data is read".to_owned());
+        status.message = Some(READING.to_owned());
     })
 }
 
@@ -191,7 +195,14 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
             }
         });
     }
-    held_up.map_or(Step::Wait(PROGRESS), |why| say(backup, &format!("the mover cannot start: {why}"), PROGRESS))
+    if let Some(why) = held_up {
+        return say(backup, &format!("{HELD_UP}{why}"), PROGRESS);
+    }
+    let said = backup.status.as_ref().and_then(|status| status.message.as_deref());
+    if said.is_some_and(|said| said.starts_with(HELD_UP)) {
+        return say(backup, READING, PROGRESS);
+    }
+    Step::Wait(PROGRESS)
 }
 
 fn is_news(old: Option<&Progress>, new: &Progress) -> bool {

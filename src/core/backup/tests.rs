@@ -401,6 +401,11 @@ fn progress_is_written_when_it_moves() {
     }
     while cluster.control().is_none() {}
     assert_eq!(cluster.status().message.unwrap(), "the mover cannot start: ImagePullBackOff: not found");
+    for (_, state) in cluster.jobs.values_mut() {
+        *state = MoverState::Running { progress: None };
+    }
+    while cluster.control().is_none() {}
+    assert_eq!(cluster.status().message.unwrap(), "the data is read");
 }
 
 #[test]
