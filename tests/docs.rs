@@ -195,7 +195,9 @@ The condition `Ready` of every object says in its message what is wrong, which o
                     reason is one of these words. Almost everything clears by itself when its cause is gone; \
                     `Stalled` is True where the object itself has to be changed (or, for a VolumeRestore, created \
                     anew). Where the repository object of a VolumeBackup is ready and its credentials cannot be had \
-                    all the same, a run or a VolumeRestore says why with a reason of the repository object.
+                    all the same, a run or a VolumeRestore says why with a reason of the repository object. After a run that \
+                    failed for a reason that the repository object then finds too, the VolumeBackup is Blocked besides, \
+                    with RepositoryNotReady.
 "
     .to_owned();
     for on_kind in On::ALL {
