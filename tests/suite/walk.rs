@@ -191,7 +191,7 @@ fn each(what: &str, mut left: Vec<Case>, mut is_so: impl FnMut(&Case, &Value) ->
         let mut seen = vec![];
         left.retain(|case| {
             let found = objects.iter().find(|(other, _)| other == case);
-            let result = found.map_or(Err("not there".to_owned()), |(_, object)| is_so(case, object));
+            let result = found.map_or_else(|| Err("not there".to_owned()), |(_, object)| is_so(case, object));
             if result.is_ok() {
                 println!("{:>4} s {what}: {} {} {}", start.elapsed().as_secs(), case.kind, case.name, case.reason);
             }

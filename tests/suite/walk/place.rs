@@ -217,8 +217,8 @@ pub fn put_right(cases: &[Case]) {
     apply_file("cleared.yaml");
     put_item("w-later", &json!({"KEY": "canary-later", "RESTIC_PASSWORD": "canary-walk"}));
     let items = connect::get("/admin/vaults/Kubernetes/items");
-    let twins = items.as_array().expect("a list").iter().filter(|item| item["title"] == "w-twice");
-    let id = twins.last().expect("there are two")["id"].as_str().expect("items have ids");
+    let mut twins = items.as_array().expect("a list").iter().filter(|item| item["title"] == "w-twice");
+    let id = twins.next_back().expect("there are two")["id"].as_str().expect("items have ids");
     kubectl(&["delete", "--raw", &format!("{ITEMS}/{id}")]);
     let faults = connect::get("/admin/faults");
     for fault in faults.as_array().expect("a list") {
