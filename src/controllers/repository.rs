@@ -106,6 +106,8 @@ macro_rules! repository {
                 } else {
                     status.phase = Some(RepositoryPhase::Unreachable);
                 }
+                // Otherwise the next look would take the object for a new one, and say that it is on its way.
+                status.observed_generation = self.metadata.generation.unwrap_or_default();
                 let summary = Summary::NotReady(problem.clone());
                 conditions::summarize(&mut status.conditions, &summary, self.metadata.generation, now);
                 (self.status.as_ref() != Some(&status)).then(|| self.with_status(status))

@@ -80,12 +80,17 @@ pub(crate) async fn serve<K: Reconcile>(
     let events = watcher(api, watcher::Config::default().page_size(100))
         .default_backoff()
         .filter_map(move |event| std::future::ready(valid(&observer, event)));
-    let observer = ctx.clone();
+    let retries = Arc::new(Retries::default());
+    let (observer, forgotten) = (ctx.clone(), retries.clone());
     let filled = feed.filled;
     let objects = reflector::reflector(feed.writer, events)
         .inspect(move |event| match event {
             Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => object.changed(&observer),
-            Ok(watcher::Event::Delete(object)) => object.deleted(&observer),
+            Ok(watcher::Event::Delete(object)) => {
+                // Another of that name is not made to wait for what this one met.
+                forgotten.reset(&key(object));
+                object.deleted(&observer);
+            }
             Ok(watcher::Event::InitDone) => _ = filled.send_replace(true),
             Ok(watcher::Event::Init) => {}
             Err(error) => tracing::warn!(kind = K::KIND, %error, "watch failed; it is tried again"),
@@ -93,7 +98,6 @@ pub(crate) async fn serve<K: Reconcile>(
         .applied_objects()
         .predicate_filter(predicates::generation.combine(predicates::annotations), PredicateConfig::default());
     let woken = stream::unfold(feed.wake, |mut wake| async move { wake.recv().await.map(|object| (object, wake)) });
-    let retries = Arc::new(Retries::default());
     let policy_retries = retries.clone();
     Controller::for_stream(objects, store)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(20)))

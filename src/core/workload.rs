@@ -238,19 +238,20 @@ pub fn users<'a>(claims: &[&str], workloads: &'a [Workload], pods: &[PodUse]) ->
     let mut users: Vec<&Workload> =
         workloads.iter().filter(|workload| workload.own_replicas() > 0 && workload.uses(claims)).collect();
     for pod in using(claims, pods) {
+        let claim = pod.claims.iter().find(|claim| claims.contains(&claim.as_str())).map_or("", String::as_str);
         if pod.stays {
-            let message = format!("pod {} has ended but still holds the claim: delete it", pod.name);
+            let message = format!("pod {} has ended but still holds claim {claim}: delete it", pod.name);
             return Err(Problem::new(Reason::WorkloadUnsupported, message));
         }
         let Some((kind, name, uid)) = &pod.controller else {
             return Err(refused(&format!(
-                "pod {} uses the claim and has no controller that would start it again",
+                "pod {} uses claim {claim} and has no controller that would start it again",
                 pod.name
             )));
         };
         let Some(workload) = workloads.iter().find(|workload| workload.uid == *uid) else {
             return Err(refused(&format!(
-                "{kind} {name} uses the claim; only a Deployment or StatefulSet can be stopped"
+                "{kind} {name} uses claim {claim}; only a Deployment or StatefulSet can be stopped"
             )));
         };
         if !users.contains(&workload) {

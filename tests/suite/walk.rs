@@ -15,7 +15,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{beside_others, condition, diagnose, kubectl};
+use crate::support::{beside_others, condition, diagnose, get, kubectl};
 
 const REASON: &str = "strongroom.test/reason";
 const PATCH: &str = "strongroom.test/patch";
@@ -156,7 +156,7 @@ fn words(value: &Value, into: &mut BTreeSet<String>) {
     match value {
         Value::String(text) => {
             let split = text.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
-            into.extend(split.filter(|word| word.len() > 3).map(str::to_owned));
+            into.extend(split.filter(|word| word.len() > 2).map(str::to_owned));
         }
         Value::Array(list) => list.iter().for_each(|value| words(value, into)),
         Value::Object(map) => map.iter().for_each(|(key, value)| {
@@ -171,6 +171,11 @@ fn words(value: &Value, into: &mut BTreeSet<String>) {
 fn complaint(case: &Case, object: &Value, message: &str) -> Option<String> {
     let mut known = BTreeSet::from([case.name.clone()]);
     words(&object["spec"], &mut known);
+    words(&object["metadata"]["labels"], &mut known);
+    if let Some(backup) = object["spec"]["from"]["backup"].as_str() {
+        let backup = get("volumebackup", &case.namespace, backup);
+        words(&backup.map(|backup| backup["spec"].clone()).unwrap_or_default(), &mut known);
+    }
     // Also what the operator found for it: the claims and places that a backup or restore is about.
     words(&object["status"]["repositories"], &mut known);
     words(&object["status"]["volumes"], &mut known);

@@ -75,7 +75,10 @@ pub fn item_problem(title: &str, failure: &Failure, place: &Place, now: Time) ->
         FailureKind::TooLarge => {
             Problem::new(Reason::InvalidData, format!("item {title:?} is too large ({})", failure.words))
         }
-        _ => problem(failure, place, now),
+        _ => {
+            let Problem { reason, message } = problem(failure, place, now);
+            Problem::new(reason, format!("item {title:?}: {message}"))
+        }
     }
 }
 
@@ -132,6 +135,7 @@ mod tests {
             .collect();
         for found in [
             item_problem("radarr", &Failure::new(NotFound, "404: item x not found"), &place, now),
+            item_problem("radarr", &Failure::new(Server, "500: Something went wrong"), &place, now),
             file_problem("radarr", "tls.key", &Failure::new(Server, "500: Something went wrong"), &place, now),
         ] {
             messages.push((found.reason, found.message));

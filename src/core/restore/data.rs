@@ -256,8 +256,8 @@ impl Plan<'_> {
         let verdict = match state {
             MoverState::Finished(Answer { outcome: Outcome::Failed(failure), .. }) => self.verdict(failure, known),
             // With the same limits it would end in the same way.
-            MoverState::Lost(problem) if problem.reason == Reason::OutOfMemory => Verdict::Final(problem.clone()),
-            MoverState::Lost(problem) => Verdict::Retry(problem.clone()),
+            MoverState::Lost(problem) if problem.reason == Reason::OutOfMemory => Verdict::Final(self.lost(problem)),
+            MoverState::Lost(problem) => Verdict::Retry(self.lost(problem)),
             _ => Verdict::Retry(Problem::new(Reason::ResticFailed, "the mover answered something else")),
         };
         match verdict {
@@ -301,6 +301,11 @@ impl Plan<'_> {
             FailureKind::CheckFailed | FailureKind::Partial => Verdict::Final(problem(Reason::CheckFailed)),
             FailureKind::Fatal => waits(Reason::ResticFailed, "it is tried again"),
         }
+    }
+
+    /// Why a mover ended, with what it worked on.
+    fn lost(&self, problem: &Problem) -> Problem {
+        Problem::new(problem.reason, format!("{}: {}", self.repository(), problem.message))
     }
 
     /// The repository object, for people.
