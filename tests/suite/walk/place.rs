@@ -69,9 +69,12 @@ pub fn clear_away() {
     kubectl(&["-n", SYSTEM, "delete", "secrets", "-l", "strongroom.test/walk"]);
     kubectl(&["-n", "w-backups", "delete", "volumesnapshots", "--all", "--timeout=120s"]);
     for namespace in ["w-backups", "w-restores"] {
-        // A slow mover would take its time to end.
-        let movers = format!("strongroom.dev/run,strongroom.dev/owner-namespace={namespace}");
-        kubectl(&["-n", SYSTEM, "delete", "pods", "-l", &movers, "--grace-period=1", "--wait=false"]);
+        let of_run = format!("strongroom.dev/run,strongroom.dev/owner-namespace={namespace}");
+        eventually("the movers have ended", SOON, || {
+            // A slow one would take two minutes to end.
+            kubectl(&["-n", SYSTEM, "delete", "pods", "-l", &of_run, "--grace-period=1", "--wait=false"]);
+            list("jobs,pods", SYSTEM, &of_run).is_empty().then_some(())
+        });
         nothing_left(namespace);
     }
     // Where several snapshots of a claim go at once, the snapshot controller may forget to free the claim.
