@@ -103,6 +103,16 @@ fn row_of<'a>(case: &Case, rows: &'a [Row]) -> &'a Row {
     rows.iter().find(fits).unwrap_or_else(|| panic!("the page has no row for {case:?}"))
 }
 
+/// Whether the sources have a test of that path.
+fn is_there(test: &str) -> bool {
+    let (module, name) = test.rsplit_once("::").expect("a path");
+    let files = [module, module.trim_end_matches("::tests")];
+    files.iter().any(|module| {
+        let file = format!("{}/src/{}.rs", env!("CARGO_MANIFEST_DIR"), module.replace("::", "/"));
+        std::fs::read_to_string(file).is_ok_and(|source| source.contains(&format!("fn {name}()")))
+    })
+}
+
 /// Every row has a case or stands in the list, and none has both.
 fn nothing_is_left_out(rows: &[Row], cases: &[Case]) {
     for case in cases {
@@ -114,7 +124,8 @@ fn nothing_is_left_out(rows: &[Row], cases: &[Case]) {
         assert!(has_case || listed, "nothing shows that row: {row:?}");
         assert!(!(has_case && listed), "that row is shown, and stands in the list all the same: {row:?}");
     }
-    for (kind, reason, _) in ELSEWHERE {
+    for (kind, reason, test) in ELSEWHERE {
+        assert!(is_there(test), "no such test: {test}");
         assert!(rows.iter().any(|row| row.kinds[0] == *kind && row.reason == *reason), "no row: {kind} {reason}");
     }
 }
@@ -212,10 +223,14 @@ fn each(what: &str, mut left: Vec<Case>, mut is_so: impl FnMut(&Case, &Value) ->
 }
 
 #[test]
+fn no_row_of_the_page_is_left_out() {
+    nothing_is_left_out(&rows(), &place::cases());
+}
+
+#[test]
 fn every_message_of_the_page_is_seen() {
     let _guard = beside_others();
     let (rows, cases) = (rows(), place::cases());
-    nothing_is_left_out(&rows, &cases);
     let start = Instant::now();
     let time = |what: &str| println!("{:>4} s: {what}", start.elapsed().as_secs());
     place::clear_away();
