@@ -21,8 +21,8 @@ impl<K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwne
 pub fn problem<K: Resource<DynamicType = ()>>(action: &str, name: &str, error: &kube::Error) -> Problem {
     let kind = K::kind(&());
     let words = match error {
-        // A quota or an admission policy refuses with the same code.
-        kube::Error::Api(status) if status.code == 403 && status.message.contains(" cannot ") => {
+        // A quota or an admission policy refuses with the same code, but names no user.
+        kube::Error::Api(status) if status.code == 403 && status.message.contains("forbidden: User \"") => {
             format!("{} (a permission is missing: install the chart's roles)", status.message)
         }
         kube::Error::Api(status) => status.message.clone(),

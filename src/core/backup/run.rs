@@ -27,8 +27,6 @@ use super::{Child, Note, Observed, SeenStaging, Step, World, declared, mover, ow
 pub(super) const SOON: Duration = Duration::from_secs(2);
 /// What is said while a mover works that has not told its progress yet.
 const READING: &str = "the data is read";
-/// How it begins what is said while a mover cannot start.
-const HELD_UP: &str = "the mover cannot start: ";
 /// How often a mover's progress is read.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// Delay before the first retry; it doubles with each.
@@ -189,20 +187,22 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
     }
     if let Some(progress) = progress.filter(|new| is_news(run.progress.as_ref(), new)) {
         return write(backup, |status| {
-            status.message = Some(format!("{} % of {} files", progress.percent, progress.files_total));
+            status.message = Some(how_far(&progress));
             if let Some(run) = &mut status.run {
                 run.progress = Some(progress);
             }
         });
     }
-    if let Some(why) = held_up {
-        return say(backup, &format!("{HELD_UP}{why}"), PROGRESS);
-    }
-    let said = backup.status.as_ref().and_then(|status| status.message.as_deref());
-    if said.is_some_and(|said| said.starts_with(HELD_UP)) {
-        return say(backup, READING, PROGRESS);
-    }
-    Step::Wait(PROGRESS)
+    let message = match (held_up, &run.progress) {
+        (Some(why), _) => format!("the mover cannot start: {why}"),
+        (None, Some(progress)) => how_far(progress),
+        (None, None) => READING.to_owned(),
+    };
+    say(backup, &message, PROGRESS)
+}
+
+fn how_far(progress: &Progress) -> String {
+    format!("{} % of {} files", progress.percent, progress.files_total)
 }
 
 fn is_news(old: Option<&Progress>, new: &Progress) -> bool {

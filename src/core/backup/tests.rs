@@ -386,16 +386,6 @@ fn progress_is_written_when_it_moves() {
         cluster.snapshotter();
     }
     cluster.provisioner();
-    let mut at = |percent| {
-        let progress = crate::api::backup::Progress { percent, files_total: 100, ..Default::default() };
-        for (_, state) in cluster.jobs.values_mut() {
-            *state = MoverState::Running { progress: Some(progress.clone()) };
-        }
-        let before = cluster.writes;
-        while cluster.control().is_none() {}
-        cluster.writes - before
-    };
-    assert_eq!((at(1), at(1), at(2)), (1, 0, 1));
     for (_, state) in cluster.jobs.values_mut() {
         *state = MoverState::Waiting("ImagePullBackOff: not found".to_owned());
     }
@@ -406,6 +396,16 @@ fn progress_is_written_when_it_moves() {
     }
     while cluster.control().is_none() {}
     assert_eq!(cluster.status().message.unwrap(), "the data is read");
+    let mut at = |percent| {
+        let progress = crate::api::backup::Progress { percent, files_total: 100, ..Default::default() };
+        for (_, state) in cluster.jobs.values_mut() {
+            *state = MoverState::Running { progress: Some(progress.clone()) };
+        }
+        let before = cluster.writes;
+        while cluster.control().is_none() {}
+        cluster.writes - before
+    };
+    assert_eq!((at(1), at(1), at(2)), (1, 0, 1));
 }
 
 #[test]
