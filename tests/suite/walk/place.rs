@@ -170,7 +170,6 @@ pub fn spoil() {
     for file in ["stores.yaml", "external-secrets.yaml", "repositories.yaml", "backups.yaml", "restores.yaml"] {
         apply_some(file, |object| !is_moved(object));
     }
-    interrupt();
     foreign();
     // Another base, and another place for what has a history.
     ready("resticrepository", "w-items", "repository-changed", "True", "");
@@ -183,6 +182,8 @@ pub fn spoil() {
     let moved = read("destinations.yaml").replace("moved/", "moved-on/");
     apply(moved.split("---\n").find(|object| object.contains("name: w-moved,")).expect("it is there"));
     apply_some("restores.yaml", is_moved);
+    // Last: what it makes is seen only until it is tried again.
+    interrupt();
 }
 
 /// What has the name of something that the operator is about to make.
