@@ -105,7 +105,12 @@ fn on(reason: Reason) -> &'static [On] {
         | Reason::ItemAmbiguous
         | Reason::FieldAmbiguous
         | Reason::InvalidData => &[ExternalSecret, Repository],
-        Reason::FieldNotFound | Reason::FileUnusable | Reason::TemplateError | Reason::NoMatch => &[ExternalSecret],
+        Reason::FieldNotFound
+        | Reason::FileUnusable
+        | Reason::TemplateError
+        | Reason::TemplateNotFound
+        | Reason::SecretMissing
+        | Reason::NoMatch => &[ExternalSecret],
         Reason::BaseMissing | Reason::DefaultTaken => &[Repository],
         // Of a store: its CA certificates.
         Reason::CredentialsMissing => &[Store, Repository, VolumeBackup, VolumeRestore],
@@ -124,7 +129,7 @@ fn on(reason: Reason) -> &'static [On] {
         | Reason::ResticFailed => &[VolumeBackup, VolumeRestore],
         // Nothing but a backup and maintenance takes a lock, or minds one.
         Reason::RepositoryLocked | Reason::SnapshotClassMissing => &[VolumeBackup],
-        Reason::InvalidSchedule => &[Repository, VolumeBackup],
+        Reason::InvalidSchedule => &[ExternalSecret, Repository, VolumeBackup],
         Reason::BackupNotFound
         | Reason::SnapshotNotFound
         | Reason::WorkloadUnsupported

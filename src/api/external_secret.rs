@@ -490,15 +490,46 @@ pub struct RewriteMerge {
     /// Keys that win, the last most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub priority: Vec<String>,
-    /// Whether a key of `priority` may be absent: `Strict` (default) or `IgnoreNotFound`.
+    /// Whether a key of `priority` may be absent. Default `Strict`: it may not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub priority_policy: Option<String>,
-    /// Whether two values of one key are an error: `Error` (default) or `Ignore`.
+    pub priority_policy: Option<MergePriority>,
+    /// Whether two values of one key are an error. Default `Error`: they are.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub conflict_policy: Option<String>,
-    /// `Extract` (default): the merged keys replace all. `JSON`: they go into `into`.
+    pub conflict_policy: Option<MergeConflict>,
+    /// Where the merged keys go. Default `Extract`: they replace all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub strategy: Option<String>,
+    pub strategy: Option<MergeStrategy>,
+}
+
+/// Whether a key of `priority` may be absent.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+pub enum MergePriority {
+    /// It may not.
+    #[default]
+    Strict,
+    /// It may.
+    IgnoreNotFound,
+}
+
+/// Whether two values of one key are an error.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+pub enum MergeConflict {
+    /// They are.
+    #[default]
+    Error,
+    /// The later one wins.
+    Ignore,
+}
+
+/// Where merged keys go.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+pub enum MergeStrategy {
+    /// They replace all.
+    #[default]
+    Extract,
+    /// They become one JSON object under the key `into`, beside what was there.
+    #[serde(rename = "JSON")]
+    Json,
 }
 
 /// What is known about an `ExternalSecret`.

@@ -56,6 +56,12 @@ pub mod annotations {
     pub const INPUTS: &str = "strongroom.dev/inputs";
     /// On a Secret of ours: the items and versions that it was rendered from.
     pub const ITEMS: &str = "strongroom.dev/items";
+    /// On a Secret of ours: keyed hash of its data.
+    pub const DATA: &str = "strongroom.dev/data";
+    /// On a Secret of ours: keyed hash of the data that the workloads were last restarted for.
+    pub const RESTARTED: &str = "strongroom.dev/restarted";
+    /// Beginning of a pod template's annotation: what follows is a Secret's name, the value a keyed hash of its data.
+    pub const SECRET: &str = "secret.strongroom.dev/";
     /// On a workload that a restore stopped: the uid of that `VolumeRestore`.
     pub const STOPPED_BY: &str = "strongroom.dev/stopped-by";
     /// On a workload that a restore stopped: the replicas it had.

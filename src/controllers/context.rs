@@ -28,8 +28,8 @@ use crate::{
         restore::VolumeRestore,
         store::{ClusterSecretStore, SecretStore},
     },
-    controllers::{connect::Hub, metrics::Metrics, queue::Queue},
-    core::job::Image,
+    controllers::{connect::Hub, metrics::Metrics, queue::Queue, secrets::Secrets},
+    core::{fingerprint::Fingerprints, job::Image},
 };
 
 /// What every controller works with.
@@ -46,6 +46,10 @@ pub struct Context {
     pub stores: Stores,
     /// 1Password Connect.
     pub connect: Arc<Hub>,
+    /// The Secrets that matter to ExternalSecrets.
+    pub secrets: Secrets,
+    /// Hashes with a key of this cluster.
+    pub fingerprints: Fingerprints,
     /// Who may move data now.
     pub queue: Queue,
     /// Has what vanished objects left behind looked for.

@@ -1,39 +1,35 @@
 //! ExternalSecret: resolves its references, sees whether anything changed, fetches and writes what did.
 
+mod sources;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use chrono::DateTime;
-use futures::future::join_all;
-use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{Api, ResourceExt, runtime::controller::Action};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt, runtime::controller::Action, runtime::events::EventType};
 
 use crate::{
     api::{
         annotations,
         common::{Condition, Time},
-        external_secret::{Binding, ExternalSecret, ExternalSecretPhase, ExternalSecretStatus},
+        external_secret::{Binding, DeletionPolicy, ExternalSecret, ExternalSecretPhase, ExternalSecretStatus},
     },
     clients::cluster,
     controllers::{
-        connect::{self, Reader, Source, file_problem},
+        connect::Reader,
         context::{Context, Handle, Stores},
+        restart,
         runner::Reconcile,
         secret_writer::{Written, write},
     },
     core::{
         conditions::{Summary, summarize},
-        field,
-        index::Found,
         interest::Interest,
         problem::{Problem, Reason},
-        secret::{self, Claim, Entry, OTP_SECONDS, Request, Wanted},
-        sensitive::Sensitive,
+        secret::{self, Claim, Hold, Ingredients, Notes, OTP_SECONDS, OriginKind, Policy, Request, Wanted, What},
         store::StoreKey,
     },
 };
-
-/// How long a look for changes that a user asks for is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+use sources::{Missing, Resolution, fetch, is_of_the_store, origins, prove_gone, resolve};
 
 impl Reconcile for ExternalSecret {
     const KIND: &'static str = "ExternalSecret";
@@ -49,7 +45,7 @@ impl Reconcile for ExternalSecret {
     async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
         let result = reconcile(&object, &ctx).await;
         if result.is_err() {
-            interested(&object, &ctx, &[], true);
+            interested(&object, &ctx, None);
         }
         result
     }
@@ -68,6 +64,7 @@ impl Reconcile for ExternalSecret {
 
     fn deleted(&self, ctx: &Context) {
         ctx.connect.forget(&reader(self));
+        ctx.secrets.refer(&self.namespace().unwrap_or_default(), &self.name_any(), Vec::new());
     }
 }
 
@@ -75,11 +72,20 @@ fn reader(object: &ExternalSecret) -> Reader {
     Reader::ExternalSecret(object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// A reference, where it is read, and the item that it means.
-struct Resolved {
-    wanted: Wanted,
-    source: Source,
-    found: Found,
+/// One look at an object: what it is made of, and what is known of its Secret.
+struct Look<'a> {
+    object: &'a ExternalSecret,
+    ctx: &'a Context,
+    request: Request,
+    hold: Hold,
+    known: Option<Known>,
+}
+
+/// What is known of a Secret that this object wrote.
+struct Known {
+    version: Option<String>,
+    inputs: String,
+    items: String,
 }
 
 async fn reconcile(object: &ExternalSecret, ctx: &Context) -> Result<Action, Problem> {
@@ -90,36 +96,54 @@ async fn reconcile(object: &ExternalSecret, ctx: &Context) -> Result<Action, Pro
         return suspended(object, ctx).await;
     }
     let wanted = secret::wanted(&object.spec)?;
-    let request = secret::request(object);
+    refer(object, ctx);
+    ctx.secrets.filled().await;
+    let (request, hold) = (secret::request(object), secret::hold(object, ctx.now())?);
     // From here on every change wakes this object, until it is known which ones concern it.
-    interested(object, ctx, &[], true);
-    let resolved = match resolve(object, ctx, wanted, &request).await {
-        Ok(Some(resolved)) => resolved,
+    interested(object, ctx, None);
+    let resolution = match resolve(object, ctx, wanted, &request).await {
+        Ok(Some(resolution)) => resolution,
         Ok(None) => return Ok(Action::await_change()),
         Err(problem) if is_of_the_store(&problem) && stays(object, ctx).await? => return Ok(Action::await_change()),
         Err(problem) => return Err(problem),
     };
-    let done = sync(object, ctx, &resolved, &request).await?;
-    if done {
-        interested(object, ctx, &resolved, false);
+    let look = Look { object, ctx, request, hold, known: known(object, ctx).await? };
+    if !look.sync(&resolution).await? {
+        return Ok(Action::await_change());
     }
-    let otp = resolved.iter().any(|resolved| resolved.wanted.reference.is_otp());
-    Ok(if otp { Action::requeue(next_step(ctx.now())) } else { Action::await_change() })
+    interested(object, ctx, Some(&resolution));
+    Ok(match look.hold {
+        Hold::Until(at) => Action::requeue((at - ctx.now()).to_std().unwrap_or_default() + Duration::from_secs(1)),
+        _ if resolution.is_otp() => Action::requeue(next_step(ctx.now())),
+        Hold::No | Hold::Yes => Action::await_change(),
+    })
 }
 
-/// Tells the hub which changes concern the object.
-fn interested(object: &ExternalSecret, ctx: &Context, resolved: &[Resolved], waiting: bool) {
+/// Tells the hub which changes concern the object: all of its stores, or (once it is in sync) those of its items.
+fn interested(object: &ExternalSecret, ctx: &Context, synced: Option<&Resolution>) {
     let namespace = object.namespace().unwrap_or_default();
     let wanted = secret::wanted(&object.spec).unwrap_or_default();
-    let mut names: BTreeSet<String> = wanted.iter().map(|wanted| wanted.reference.item.clone()).collect();
-    names.extend(resolved.iter().flat_map(|resolved| [resolved.found.item.clone(), resolved.found.title.clone()]));
+    let title = |wanted: &Wanted| match &wanted.what {
+        What::Part(reference) => Some(reference.item.clone()),
+        What::Search(_) => None,
+    };
+    let mut names: BTreeSet<String> = wanted.iter().filter_map(title).collect();
+    let found = synced.into_iter().flat_map(|resolution| resolution.resolved.iter().flat_map(|r| &r.found));
+    names.extend(found.flat_map(|found| [found.item.clone(), found.title.clone()]));
+    // An item that appears may be one that a search matches.
+    let searches = wanted.iter().any(|wanted| matches!(wanted.what, What::Search(_)));
+    let waiting = searches || synced.is_none_or(|resolution| !resolution.missing.is_empty());
     let stores = wanted.iter().map(|wanted| StoreKey::of(&wanted.store, &namespace)).collect();
     ctx.connect.interest(&reader(object), Interest { stores, names, waiting });
 }
 
-/// Whether a problem is one of the store or its server, which says nothing about the item.
-fn is_of_the_store(problem: &Problem) -> bool {
-    secret::phase(problem) == ExternalSecretPhase::Waiting && problem.reason != Reason::ClusterError
+/// Has the object looked at when a template's source changes, or a Secret that it shares with others.
+fn refer(object: &ExternalSecret, ctx: &Context) {
+    let mut names = secret::origins(&object.spec);
+    if Policy::of(object).shares {
+        names.push((OriginKind::Secret, secret::target_name(object).to_owned()));
+    }
+    ctx.secrets.refer(&object.namespace().unwrap_or_default(), &object.name_any(), names);
 }
 
 /// Whether the Secret is as this object last wrote it: then it stays, and so does the status, while only the server is
@@ -128,20 +152,47 @@ async fn stays(object: &ExternalSecret, ctx: &Context) -> Result<bool, Problem> 
     if !secret::is_synced(object) || secret::request(object).look {
         return Ok(false);
     }
-    Ok(look(object, ctx).await?.is_some_and(|meta| is_bound(object, &meta)))
+    Ok(known(object, ctx).await?.is_some_and(|known| is_bound(object, &known)))
 }
 
-fn is_bound(object: &ExternalSecret, meta: &ObjectMeta) -> bool {
+fn is_bound(object: &ExternalSecret, known: &Known) -> bool {
     let binding = object.status.as_ref().and_then(|status| status.binding.as_ref());
-    meta.resource_version.is_some()
-        && binding.is_some_and(|b| b.name == secret::target_name(object) && b.resource_version == meta.resource_version)
+    known.version.is_some()
+        && binding.is_some_and(|b| b.name == secret::target_name(object) && b.resource_version == known.version)
 }
 
-/// The Secret's metadata.
-async fn look(object: &ExternalSecret, ctx: &Context) -> Result<Option<ObjectMeta>, Problem> {
-    let (api, name) = (ctx.api::<Secret>(&object.namespace().unwrap_or_default()), secret::target_name(object));
-    let meta = api.get_metadata_opt(name).await.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
-    Ok(meta.map(|meta| meta.metadata))
+/// What is known of the object's Secret: from the watch, where that tells of a Secret of this object as it was last
+/// written, else from the cluster. Nothing where there is none of this object's.
+async fn known(object: &ExternalSecret, ctx: &Context) -> Result<Option<Known>, Problem> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), secret::target_name(object));
+    let uid = object.uid().unwrap_or_default();
+    if let Some(known) = ctx.secrets.known(&namespace, name).filter(|known| *known.owner == *uid) {
+        let known =
+            Known { version: Some(known.version.into()), inputs: known.inputs.into(), items: known.items.into() };
+        if is_bound(object, &known) {
+            return Ok(Some(known));
+        }
+    }
+    if object.status.as_ref().is_none_or(|status| status.binding.is_none()) {
+        return Ok(None);
+    }
+    let meta = ctx.api::<Secret>(&namespace).get_metadata_opt(name).await;
+    let meta = meta.map_err(|error| cluster::problem::<Secret>("read", name, &error))?.map(|meta| meta.metadata);
+    let alive = |uid: &str| ctx.stores.external_secrets.by_uid(uid).is_some();
+    if !Policy::of(object).shares && secret::claim(meta.as_ref(), &uid, alive)? != Claim::Ours {
+        return Ok(None);
+    }
+    Ok(meta.map(|meta| {
+        let note = |name: &str| {
+            let map = meta.annotations.as_ref();
+            map.and_then(|map| map.get(&secret::note(name, object))).cloned().unwrap_or_default()
+        };
+        Known {
+            inputs: note(annotations::INPUTS),
+            items: note(annotations::ITEMS),
+            version: meta.resource_version.clone(),
+        }
+    }))
 }
 
 async fn suspended(object: &ExternalSecret, ctx: &Context) -> Result<Action, Problem> {
@@ -158,164 +209,172 @@ async fn suspended(object: &ExternalSecret, ctx: &Context) -> Result<Action, Pro
     Ok(Action::await_change())
 }
 
-/// Finds the item of every reference. Nothing while a server is asked for the first time, which wakes the object.
-async fn resolve(
-    object: &ExternalSecret,
-    ctx: &Context,
-    wanted: Vec<Wanted>,
-    request: &Request,
-) -> Result<Option<Vec<Resolved>>, Problem> {
-    let namespace = object.namespace().unwrap_or_default();
-    let mut sources = Vec::new();
-    for wanted in &wanted {
-        let Some(source) = connect::source(ctx, &wanted.store, Some(&namespace)).await? else { return Ok(None) };
-        sources.push(source);
-    }
-    if request.look {
-        let mut asked: Vec<&Source> = Vec::new();
-        for source in &sources {
-            if !asked.iter().any(|other| Arc::ptr_eq(&other.endpoint, &source.endpoint)) {
-                asked.push(source);
-            }
+impl Look<'_> {
+    /// Brings the Secret up to date. False while something is still being fetched, which wakes the object.
+    async fn sync(&self, resolution: &Resolution) -> Result<bool, Problem> {
+        let Self { object, ctx, .. } = self;
+        let nothing = resolution.resolved.is_empty();
+        if self.hold != Hold::No && self.keeps(None).await? {
+            self.synced(resolution, None).await?;
+            return Ok(true);
         }
-        join_all(asked.iter().map(|source| source.endpoint.refresh(PATIENCE))).await;
+        if nothing && self.known.is_none() {
+            return Err(self.nothing_left(&resolution.missing));
+        }
+        let items = self.known.as_ref().map(|known| known.items.as_str()).unwrap_or_default();
+        let gone = prove_gone(ctx, resolution, items).await?;
+        if nothing && object.spec.target.deletion_policy == Some(DeletionPolicy::Delete) {
+            self.delete().await?;
+            return Err(self.nothing_left(&resolution.missing));
+        }
+        let done = self.make(resolution, &gone).await?;
+        if nothing { Err(self.nothing_left(&resolution.missing)) } else { Ok(done) }
     }
-    let mut resolved = Vec::new();
-    for (wanted, source) in wanted.into_iter().zip(sources) {
-        let Some(found) = connect::resolve(ctx, &source, &wanted.reference)? else { return Ok(None) };
-        resolved.push(Resolved { wanted, source, found });
-    }
-    Ok(Some(resolved))
-}
 
-/// Brings the Secret up to date. False while an item is still being fetched, which wakes the object.
-async fn sync(
-    object: &ExternalSecret,
-    ctx: &Context,
-    resolved: &[Resolved],
-    request: &Request,
-) -> Result<bool, Problem> {
-    let now = ctx.now();
-    let otp = resolved.iter().any(|resolved| resolved.wanted.reference.is_otp());
-    let step = otp.then(|| now.timestamp() / OTP_SECONDS);
-    let found: Vec<Found> = resolved.iter().map(|resolved| resolved.found.clone()).collect();
-    let inputs = secret::inputs(&object.spec, &found, step);
-    if keeps(object, ctx, &inputs, request).await? {
-        synced(object, ctx, &found, request, None).await?;
-        return Ok(true);
+    /// Makes the Secret of what there is, where that is not what it was made of.
+    async fn make(&self, resolution: &Resolution, gone: &[(String, String)]) -> Result<bool, Problem> {
+        let Self { object, ctx, request, .. } = self;
+        let (origins, found) = (origins(object, ctx).await?, resolution.found());
+        let step = resolution.is_otp().then(|| ctx.now().timestamp() / OTP_SECONDS);
+        let inputs = secret::inputs(object, &found, &origins, step, &ctx.fingerprints);
+        if self.keeps(Some(&inputs)).await? {
+            self.synced(resolution, None).await?;
+            return Ok(true);
+        }
+        let texts = secret::texts(&object.spec, &origins)?;
+        let fetched = fetch(object, ctx, &resolution.resolved, request.force || resolution.is_otp()).await?;
+        let Some(fetched) = fetched else { return Ok(false) };
+        let seed = ctx.fingerprints.seed(&[&inputs]);
+        let ingredients = Ingredients { yields: fetched.yields, texts };
+        let desired = secret::render(&object.spec, ingredients, ctx.now(), seed)?;
+        if !Policy::of(object).writes() {
+            self.synced(resolution, None).await?;
+            return Ok(true);
+        }
+        let data = ctx.fingerprints.of_data(&desired.data);
+        let notes = Notes { inputs, items: secret::items_with(&found, gone), data, restarted: None };
+        let Some(written) = write(object, ctx, &desired, notes).await? else { return Ok(true) };
+        self.measure(&written, fetched.newest);
+        let secret = restart::owed(object, ctx, written.secret).await?;
+        if !Policy::of(object).shares {
+            ctx.secrets.wrote(&secret);
+        }
+        self.synced(resolution, Some(&Written { secret, ..written })).await?;
+        Ok(true)
     }
-    // The watch may lag behind our own last write: what follows is decided from what is there now.
-    let Some(live) = &cluster::get(&object.api(ctx), &object.name_any()).await? else { return Ok(true) };
-    let lagged = live.resource_version() != object.resource_version();
-    let object = live;
-    if lagged && keeps(object, ctx, &inputs, request).await? {
-        synced(object, ctx, &found, request, None).await?;
-        return Ok(true);
+
+    /// Whether the Secret is as it was last written, and made of the same, or held as it is.
+    async fn keeps(&self, inputs: Option<&str>) -> Result<bool, Problem> {
+        let Some(known) = self.known.as_ref().filter(|_| !self.request.force) else { return Ok(false) };
+        if is_bound(self.object, known) {
+            return Ok(inputs.is_none_or(|inputs| inputs == known.inputs));
+        }
+        if inputs.is_some() {
+            return Ok(false);
+        }
+        // Somebody wrote to a Secret that is held: only what it holds counts.
+        let api = self.ctx.api::<Secret>(&self.object.namespace().unwrap_or_default());
+        let live = cluster::get(&api, secret::target_name(self.object)).await?;
+        Ok(live.is_some_and(|live| secret::is_intact(&live, self.object, &self.ctx.fingerprints)))
     }
-    let fetched = fetch(object, ctx, resolved, request.force || otp).await?;
-    let Some(Fetched { yields, newest }) = fetched else { return Ok(false) };
-    let desired = secret::render(&object.spec, yields, now)?;
-    let wanted = secret::object(object, &desired, &inputs, &secret::items(&found));
-    let Some(written) = write(object, ctx, &wanted).await? else { return Ok(true) };
-    if written.changed && object.status.as_ref().is_some_and(|status| status.binding.is_some()) {
-        let seconds = newest.map(|at| (now - at).as_seconds_f64().max(0.0));
-        if let Some(seconds) = seconds {
-            ctx.connect.metrics.latency.observe(seconds);
+
+    /// Deletes the Secret, whose items are all gone.
+    async fn delete(&self) -> Result<(), Problem> {
+        let Self { object, ctx, .. } = self;
+        let api: Api<Secret> = ctx.api(&object.namespace().unwrap_or_default());
+        let name = secret::target_name(object);
+        let Some(live) = cluster::get(&api, name).await? else { return Ok(()) };
+        let uid = object.uid().unwrap_or_default();
+        let alive = |uid: &str| ctx.stores.external_secrets.by_uid(uid).is_some();
+        if secret::claim(Some(&live.metadata), &uid, alive)? == Claim::Ours {
+            cluster::delete(&api, &live).await?;
+            let note = format!("Secret {name} was deleted: its items are gone (deletionPolicy Delete)");
+            ctx.event(*object, EventType::Normal, "Deleted", note).await;
+        }
+        Ok(())
+    }
+
+    /// Why there is no Secret, or nothing of this object in it.
+    fn nothing_left(&self, missing: &[Missing]) -> Problem {
+        let none = || Problem::new(Reason::NoMatch, "nothing matches");
+        let problem = missing.first().map_or_else(none, |missing| missing.problem.clone());
+        let bound = self.object.status.as_ref().is_some_and(|status| status.binding.is_some());
+        let name = secret::target_name(self.object);
+        if bound { secret::after_deletion(self.object, name, &problem) } else { problem }
+    }
+
+    fn measure(&self, written: &Written, newest: Option<Time>) {
+        if !written.changed || self.known.is_none() {
+            return;
+        }
+        if let Some(at) = newest {
+            self.ctx.connect.metrics.latency.observe((self.ctx.now() - at).as_seconds_f64().max(0.0));
         }
     }
-    synced(object, ctx, &found, request, Some(written)).await?;
-    Ok(true)
-}
 
-/// Whether the Secret is up to date, or to be left alone. An error where it is someone else's.
-async fn keeps(object: &ExternalSecret, ctx: &Context, inputs: &str, request: &Request) -> Result<bool, Problem> {
-    let meta = look(object, ctx).await?;
-    let alive = |uid: &str| ctx.stores.external_secrets.by_uid(uid).is_some();
-    let claim = secret::claim(meta.as_ref(), &object.uid().unwrap_or_default(), alive)?;
-    let Some(meta) = meta.filter(|_| claim == Claim::Ours && !request.force) else { return Ok(false) };
-    let same = meta.annotations.as_ref().and_then(|map| map.get(annotations::INPUTS)).is_some_and(|old| old == inputs);
-    Ok(secret::holds(object) || (same && is_bound(object, &meta)))
-}
-
-/// What the references yielded.
-struct Fetched {
-    yields: Vec<(Wanted, Vec<(String, Sensitive)>)>,
-    /// When the item changed that changed last.
-    newest: Option<Time>,
-}
-
-/// Fetches each item once and takes from it what each reference means.
-async fn fetch(
-    object: &ExternalSecret,
-    ctx: &Context,
-    resolved: &[Resolved],
-    fresh: bool,
-) -> Result<Option<Fetched>, Problem> {
-    let reader = reader(object);
-    let items = join_all(resolved.iter().map(|r| connect::fetch(ctx, &r.source, &r.found, fresh, &reader))).await;
-    let (mut yields, mut newest) = (Vec::new(), None);
-    for (resolved, item) in resolved.iter().zip(items) {
-        let Some(item) = item? else { return Ok(None) };
-        newest = newest.max(DateTime::parse_from_rfc3339(&item.updated_at).ok().map(|at| at.to_utc()));
-        let part = &resolved.wanted.reference.part;
-        let sources = match resolved.wanted.entry {
-            Entry::Data(index) => {
-                let name = object.spec.data[index].secret_key.clone();
-                vec![(name, field::one(&item, part)?)]
+    /// Says in the status that the Secret is as declared.
+    async fn synced(&self, resolution: &Resolution, written: Option<&Written>) -> Result<(), Problem> {
+        let Self { object, ctx, request, .. } = self;
+        let (now, name) = (ctx.now(), secret::target_name(object));
+        let mut status = object.status.clone().unwrap_or_default();
+        status.observed_generation = object.metadata.generation.unwrap_or_default();
+        status.phase = Some(ExternalSecretPhase::Synced);
+        status.last_handled_reconcile_at.clone_from(&request.requested_at);
+        status.last_handled_force_at.clone_from(&request.force_at);
+        if let Some(written) = written {
+            if written.changed {
+                status.refresh_time = Some(now);
             }
-            Entry::Extract(_) => field::all(&item, part)?,
+            status.binding =
+                Some(Binding { name: name.to_owned(), resource_version: written.secret.resource_version() });
+        }
+        let message = self.message(resolution, name);
+        summarize(&mut status.conditions, &Summary::Ready("Synced", message), object.metadata.generation, now);
+        set_status(object, ctx, status).await
+    }
+
+    fn message(&self, resolution: &Resolution, name: &str) -> String {
+        let items: BTreeSet<String> = resolution.found().into_iter().map(|found| found.item).collect();
+        let items = match items.len() {
+            1 => "its item".to_owned(),
+            count => format!("its {count} items"),
         };
-        let mut values = Vec::new();
-        for (name, source) in sources {
-            let value = match source {
-                field::Source::Value(value) => value,
-                field::Source::File(file) => {
-                    let content = resolved.source.endpoint.file(&resolved.found, &file).await;
-                    let problem =
-                        |failure| file_problem(&item.title, &file.name, &failure, &resolved.source.place, ctx.now());
-                    content.map_err(problem)?
-                }
-            };
-            values.push((name, value));
+        let missing: Vec<(Wanted, Problem)> =
+            resolution.missing.iter().map(|missing| (missing.wanted.clone(), missing.problem.clone())).collect();
+        let without = if missing.is_empty() { String::new() } else { secret::without(self.object, &missing) };
+        match self.hold {
+            _ if !Policy::of(self.object).writes() => {
+                format!("{items} can be read; no Secret is written (creationPolicy None){without}")
+            }
+            Hold::No => format!("Secret {name} is in sync with {items}{without}"),
+            Hold::Yes => format!("Secret {name} was made of {items} and is not refreshed{without}"),
+            Hold::Until(at) => {
+                let at = at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+                format!("Secret {name} was made of {items}; it is refreshed from {at} on (syncWindows){without}")
+            }
         }
-        yields.push((resolved.wanted.clone(), values));
     }
-    Ok(Some(Fetched { yields, newest }))
-}
-
-/// Says in the status that the Secret is as declared.
-async fn synced(
-    object: &ExternalSecret,
-    ctx: &Context,
-    found: &[Found],
-    request: &Request,
-    written: Option<Written>,
-) -> Result<(), Problem> {
-    let (now, name) = (ctx.now(), secret::target_name(object));
-    let mut status = object.status.clone().unwrap_or_default();
-    status.observed_generation = object.metadata.generation.unwrap_or_default();
-    status.phase = Some(ExternalSecretPhase::Synced);
-    status.last_handled_reconcile_at.clone_from(&request.requested_at);
-    status.last_handled_force_at.clone_from(&request.force_at);
-    if let Some(written) = written {
-        if written.changed {
-            status.refresh_time = Some(now);
-        }
-        status.binding = Some(Binding { name: name.to_owned(), resource_version: written.resource_version });
-    }
-    let items: BTreeSet<&str> = found.iter().map(|found| found.item.as_str()).collect();
-    let message = match items.len() {
-        1 => format!("Secret {name} is in sync with its item"),
-        count => format!("Secret {name} is in sync with its {count} items"),
-    };
-    summarize(&mut status.conditions, &Summary::Ready("Synced", message), object.metadata.generation, now);
-    set_status(object, ctx, status).await
 }
 
 async fn set_status(object: &ExternalSecret, ctx: &Context, status: ExternalSecretStatus) -> Result<(), Problem> {
-    if object.status.as_ref() != Some(&status) {
-        let updated = ExternalSecret { status: Some(status), ..object.clone() };
-        cluster::write_status(&object.api(ctx), &updated).await?;
+    if object.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let api = object.api(ctx);
+    let updated = ExternalSecret { status: Some(status), ..object.clone() };
+    if cluster::try_write_status(&api, &updated).await?.is_some() {
+        return Ok(());
+    }
+    // The watch lags behind, perhaps only behind our own last write. Where the declaration changed, it is looked at
+    // again as soon as the watch shows it.
+    let live = cluster::get(&api, &object.name_any()).await?;
+    let same = |live: &ExternalSecret| {
+        live.metadata.uid == object.metadata.uid && live.metadata.generation == object.metadata.generation
+    };
+    if let Some(live) = live.filter(same) {
+        let mut status = updated.status.unwrap_or_default();
+        status.refresh_time = status.refresh_time.max(live.status.as_ref().and_then(|status| status.refresh_time));
+        cluster::write_status(&api, &ExternalSecret { status: Some(status), ..live }).await?;
     }
     Ok(())
 }

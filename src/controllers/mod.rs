@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use futures::{Future, future::Shared};
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{PersistentVolumeClaim, Secret},
-};
+use k8s_openapi::api::{batch::v1::Job, core::v1::PersistentVolumeClaim};
 use kube::Api;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -37,15 +34,18 @@ pub mod external_secret;
 pub mod http;
 pub mod jobs;
 mod keep;
+mod key;
 pub mod lease;
 mod maintenance;
 pub mod metrics;
 pub mod queue;
 pub mod repository;
+mod restart;
 pub mod restore;
 pub mod run;
 pub mod runner;
 mod secret_writer;
+pub mod secrets;
 pub mod store;
 mod sweep;
 mod wake;
@@ -74,7 +74,8 @@ async fn kinds(
     };
     let watches = async {
         tokio::join!(
-            children::<Secret>(ctx.clone(), Api::all(ctx.client.clone()), &[ExternalSecret::KIND]),
+            secrets::watch_ours(ctx.clone()),
+            secrets::watch_referred(ctx.clone()),
             children::<Job>(ctx.clone(), ctx.own(), &MOVES_DATA),
             children::<PersistentVolumeClaim>(ctx.clone(), ctx.own(), &MOVES_DATA),
             children::<VolumeSnapshot>(ctx.clone(), Api::all(ctx.client.clone()), &[VolumeBackup::KIND]),

@@ -15,9 +15,11 @@ use crate::{
         connect::Hub,
         context::{Context, stores},
         http::{self, Pages},
+        key,
         lease::{self, LeaseError},
         metrics::Metrics,
         queue::Queue,
+        secrets::Secrets,
     },
     core::job::Image,
 };
@@ -76,6 +78,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         "Strongroom watches SecretStores, ExternalSecrets, ResticRepositories, VolumeBackups and VolumeRestores \
          in all namespaces; movers run in its own"
     );
+    let fingerprints = key::read(&Api::namespaced(client.clone(), &settings.namespace)).await?;
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(settings.identity.clone()) };
     let (stores, feeds) = stores();
     let (connect, wakes) = Hub::new();
@@ -88,6 +91,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         image: settings.image,
         stores,
         connect,
+        secrets: Secrets::default(),
+        fingerprints,
         queue: Queue::new(settings.movers),
         sweep: tokio::sync::Notify::new(),
         metrics,

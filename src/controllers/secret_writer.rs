@@ -4,28 +4,26 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
+    core::Status,
     runtime::events::EventType,
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::{
-        MANAGER, annotations,
-        external_secret::{CreationPolicy, ExternalSecret},
-    },
+    api::{MANAGER, annotations, external_secret::ExternalSecret},
     clients::cluster,
     controllers::context::Context,
     core::{
         problem::{Problem, Reason},
-        secret::{self, Claim},
+        secret::{self, Claim, Desired, Notes, Policy, note},
     },
 };
 
 /// What came of a write.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Written {
-    /// Version of the Secret now.
-    pub(crate) resource_version: Option<String>,
+    /// The Secret now.
+    pub(crate) secret: Secret,
     /// Whether it was written because of its source, and not only repaired.
     pub(crate) changed: bool,
 }
@@ -33,42 +31,153 @@ pub(crate) struct Written {
 /// Makes the Secret what it should be: nothing where it is already, else server-side apply, and after that the removal
 /// of keys that nobody declared. What is someone else's stays untouched. Nothing comes of it where the namespace is being
 /// deleted.
-pub(crate) async fn write(object: &ExternalSecret, ctx: &Context, wanted: &Secret) -> Result<Option<Written>, Problem> {
+pub(crate) async fn write(
+    object: &ExternalSecret,
+    ctx: &Context,
+    desired: &Desired,
+    notes: Notes,
+) -> Result<Option<Written>, Problem> {
     let api: Api<Secret> = ctx.api(&object.namespace().unwrap_or_default());
-    let name = wanted.name_any();
-    let live = cluster::get(&api, &name).await?;
+    let name = secret::target_name(object);
+    let live = cluster::get(&api, name).await?;
+    let claim = claim(object, ctx, live.as_ref())?;
+    let said = |secret: &Secret, what: &str| secret.annotations().get(&note(what, object)).cloned();
+    let restarted = live.as_ref().and_then(|live| said(live, annotations::RESTARTED));
+    let data = notes.data.clone();
+    let restarted = object.spec.target.restart.then(|| restarted.unwrap_or(data));
+    let wanted = secret::object(object, desired, &Notes { restarted, ..notes });
+    let inputs = |secret: &Secret| said(secret, annotations::INPUTS);
+    let changed = live.as_ref().is_none_or(|live| inputs(live) != inputs(&wanted));
+    if let Some(live) = live.as_ref().filter(|live| claim == Claim::Ours && !secret::differs(live, &wanted, object)) {
+        return Ok(Some(Written { secret: live.clone(), changed: false }));
+    }
+    if let Some(live) = &live {
+        changeable(live, &wanted)?;
+    }
+    let Some(mut now) = apply(object, &api, &wanted, live.as_ref()).await? else { return Ok(None) };
+    let surplus = secret::surplus_keys(&now, &wanted, object);
+    if !surplus.is_empty() {
+        now = remove(&api, &now, &surplus).await?;
+    }
+    if claim == Claim::Nobodys && !Policy::of(object).shares {
+        adopted(object, ctx, name, &surplus).await;
+    }
+    forget_old(object, ctx, &api, name).await?;
+    Ok(Some(Written { secret: now, changed }))
+}
+
+/// What a live Secret is to the object; an error where it must not be written.
+fn claim(object: &ExternalSecret, ctx: &Context, live: Option<&Secret>) -> Result<Claim, Problem> {
+    let (policy, name) = (Policy::of(object), secret::target_name(object));
+    let uid = object.uid().unwrap_or_default();
     let alive = |uid: &str| ctx.stores.external_secrets.by_uid(uid).is_some();
-    let meta = live.as_ref().map(|live| &live.metadata);
-    let claim = secret::claim(meta, &object.uid().unwrap_or_default(), alive)?;
-    if meta.is_some_and(|meta| meta.deletion_timestamp.is_some()) {
-        return Err(Problem::new(
-            Reason::ClusterError,
-            format!("Secret {name} is being deleted: it is created anew after that"),
-        ));
-    }
-    let inputs = |secret: &Secret| secret.annotations().get(annotations::INPUTS).cloned();
-    let changed = live.as_ref().is_none_or(|live| inputs(live) != inputs(wanted));
-    if let Some(live) = live.as_ref().filter(|live| claim == Claim::Ours && !secret::differs(live, wanted)) {
-        return Ok(Some(Written { resource_version: live.resource_version(), changed: false }));
-    }
-    let mut applied = wanted.clone();
-    // Whoever writes in between is not overwritten unseen.
-    applied.metadata.resource_version = live.as_ref().and_then(ResourceExt::resource_version);
-    let params = PatchParams::apply(MANAGER).force();
-    let mut now = match api.patch(&name, &params, &Patch::Apply(&applied)).await {
-        Ok(now) => now,
-        Err(error) if is_terminating(&error) => return Ok(None),
-        Err(error) => return Err(refused(&name, wanted, live.as_ref(), &error)),
+    let meta = live.map(|live| &live.metadata);
+    let claim = match meta {
+        Some(meta) if policy.shares => secret::share(meta, &uid, alive).map(|()| Claim::Ours)?,
+        None if !policy.creates => {
+            let message = format!(
+                "Secret {name} does not exist, and creationPolicy Merge creates none: create it, or use CreateOrMerge"
+            );
+            return Err(Problem::new(Reason::SecretMissing, message));
+        }
+        meta => secret::claim(meta, &uid, alive)?,
     };
-    let foreign = secret::foreign_keys(&now, wanted);
-    if !foreign.is_empty() {
-        now = remove(&api, &now, &foreign).await?;
+    if meta.is_some_and(|meta| meta.deletion_timestamp.is_some()) {
+        let message = format!("Secret {name} is being deleted: it is created anew after that");
+        return Err(Problem::new(Reason::ClusterError, message));
     }
-    if claim == Claim::Nobodys {
-        adopted(object, ctx, &name, &foreign).await;
+    Ok(claim)
+}
+
+/// Whether the API would let a Secret become what it should be.
+fn changeable(live: &Secret, wanted: &Secret) -> Result<(), Problem> {
+    let name = live.name_any();
+    let same = |key: &String, value| live.data.as_ref().and_then(|data| data.get(key)) == Some(value);
+    if live.immutable == Some(true) && !wanted.data.iter().flatten().all(|(key, value)| same(key, value)) {
+        let message =
+            format!("Secret {name} is immutable, and its items have changed: delete it, and it is created anew");
+        return Err(Problem::new(Reason::InvalidData, message));
     }
-    forget_old(object, ctx, &api, &name).await?;
-    Ok(Some(Written { resource_version: now.resource_version(), changed }))
+    if let (Some(is), Some(should)) = (&live.type_, &wanted.type_)
+        && is != should
+    {
+        let message = format!(
+            "Secret {name} has type {is}, which cannot be changed to {should}: delete it, and it is created anew"
+        );
+        return Err(Problem::new(Reason::InvalidData, message));
+    }
+    Ok(())
+}
+
+/// Applies a Secret, provided that it is as it was read: whoever writes in between is not overwritten unseen. Nothing
+/// where the namespace is being deleted.
+async fn apply(
+    object: &ExternalSecret,
+    api: &Api<Secret>,
+    wanted: &Secret,
+    live: Option<&Secret>,
+) -> Result<Option<Secret>, Problem> {
+    let name = wanted.name_any();
+    let mut applied = wanted.clone();
+    applied.metadata.resource_version = live.and_then(ResourceExt::resource_version);
+    let mut params = PatchParams::apply(&secret::manager(object));
+    // A Secret of ours is ours alone. Of one that is shared, the keys of other ExternalSecrets are theirs.
+    params.force = !Policy::of(object).shares;
+    let result = match api.patch(&name, &params, &Patch::Apply(&applied)).await {
+        Err(kube::Error::Api(status)) if is_field_conflict(&status) => {
+            yields(&name, live, &status)?;
+            params.force = true;
+            api.patch(&name, &params, &Patch::Apply(&applied)).await
+        }
+        result => result,
+    };
+    match result {
+        Ok(now) => Ok(Some(now)),
+        Err(kube::Error::Api(status)) if is_terminating(&status) => Ok(None),
+        Err(error) => Err(refused(&name, &error)),
+    }
+}
+
+fn is_field_conflict(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 409 && causes.any(|cause| cause.reason == "FieldManagerConflict")
+}
+
+/// Whether those who wrote the keys before may be overruled: not another ExternalSecret, nor the Secret's controller.
+fn yields(name: &str, live: Option<&Secret>, status: &Status) -> Result<(), Problem> {
+    let causes = || status.details.iter().flat_map(|details| &details.causes);
+    let ours = format!("\"{MANAGER}/");
+    let controller = live
+        .and_then(|live| live.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)));
+    let of_ours = causes().find(|cause| cause.message.contains(&ours));
+    let field = |cause: &kube::core::response::StatusCause| cause.field.trim_start_matches(".data.").to_owned();
+    let (key, whose) = match (of_ours, controller) {
+        (Some(cause), _) => (field(cause), "another ExternalSecret".to_owned()),
+        (None, Some(owner)) => {
+            (causes().next().map(field).unwrap_or_default(), format!("{} {}", owner.kind, owner.name))
+        }
+        (None, None) => return Ok(()),
+    };
+    let message = format!("key {key:?} of Secret {name} is written by {whose}: leave it out, or use another Secret");
+    Err(Problem::new(Reason::Foreign, message))
+}
+
+/// Notes that the workloads were restarted for what a Secret holds.
+pub(crate) async fn note_restart(
+    object: &ExternalSecret,
+    ctx: &Context,
+    live: Secret,
+    data: &str,
+) -> Result<Secret, Problem> {
+    let api: Api<Secret> = ctx.api(&object.namespace().unwrap_or_default());
+    let name = live.name_any();
+    let metadata = json!({
+        "uid": live.uid(), "resourceVersion": live.resource_version(),
+        "annotations": {note(annotations::RESTARTED, object): data},
+    });
+    let params = PatchParams { field_manager: Some(secret::manager(object)), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    api.patch(&name, &params, &patch).await.map_err(|error| cluster::problem::<Secret>("annotate", &name, &error))
 }
 
 /// Removes keys, provided that the Secret is as it was read.
@@ -93,29 +202,14 @@ async fn adopted(object: &ExternalSecret, ctx: &Context, name: &str, removed: &[
 }
 
 /// Whether nothing can be created any more because the namespace is being deleted.
-fn is_terminating(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else { return false };
+fn is_terminating(status: &Status) -> bool {
     let mut causes = status.details.iter().flat_map(|details| &details.causes);
     status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// What the API refuses, in words that say what to do about it.
-fn refused(name: &str, wanted: &Secret, live: Option<&Secret>, error: &kube::Error) -> Problem {
-    let invalid = matches!(error, kube::Error::Api(status) if status.code == 422);
-    let types = (live.and_then(|live| live.type_.as_ref()), wanted.type_.as_ref());
-    if let (true, (Some(is), Some(should))) = (invalid, types)
-        && is != should
-    {
-        let message = format!(
-            "Secret {name} has type {is}, which cannot be changed to {should}: delete it, and it is created anew"
-        );
-        return Problem::new(Reason::InvalidData, message);
-    }
-    if invalid && live.is_some_and(|live| live.immutable == Some(true)) {
-        let message = format!("Secret {name} is immutable: delete it, and it is created anew");
-        return Problem::new(Reason::InvalidData, message);
-    }
-    if invalid {
+fn refused(name: &str, error: &kube::Error) -> Problem {
+    if matches!(error, kube::Error::Api(status) if status.code == 422) {
         // The API's own words may quote values.
         let message = format!(
             "the API refuses Secret {name}: its type may need certain keys, a label or annotation of the template is not valid, or an admission policy denies it"
@@ -128,8 +222,7 @@ fn refused(name: &str, wanted: &Secret, live: Option<&Secret>, error: &kube::Err
 /// Deletes the Secret under the name that the object had before, where it is ours alone.
 async fn forget_old(object: &ExternalSecret, ctx: &Context, api: &Api<Secret>, name: &str) -> Result<(), Problem> {
     let old = object.status.as_ref().and_then(|status| status.binding.as_ref()).map(|binding| binding.name.as_str());
-    let owned = object.spec.target.creation_policy.unwrap_or_default() == CreationPolicy::Owner;
-    let Some(old) = old.filter(|old| *old != name && owned) else { return Ok(()) };
+    let Some(old) = old.filter(|old| *old != name && Policy::of(object).owns) else { return Ok(()) };
     let Some(live) = cluster::get(api, old).await? else { return Ok(()) };
     let uid = object.uid().unwrap_or_default();
     if secret::claim(Some(&live.metadata), &uid, |_| true) == Ok(Claim::Ours) {

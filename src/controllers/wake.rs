@@ -14,7 +14,6 @@ use crate::{
     api::{
         MANAGER,
         backup::VolumeBackup,
-        external_secret::ExternalSecret,
         labels,
         repository::{ClusterResticRepository, ResticRepository},
         restore::VolumeRestore,
@@ -46,7 +45,6 @@ where
 
 fn wake_owner(stores: &Stores, kind: &str, uid: &str) {
     match kind {
-        ExternalSecret::KIND => stores.external_secrets.wake_by_uid(uid),
         ResticRepository::KIND => stores.repositories.wake_by_uid(uid),
         ClusterResticRepository::KIND => stores.cluster_repositories.wake_by_uid(uid),
         VolumeBackup::KIND => stores.backups.wake_by_uid(uid),

@@ -38,10 +38,26 @@ pub fn all(item: &Item, part: &Part) -> Result<Vec<(String, Source)>, Problem> {
         return Ok(vec![named(item, name, *kind, *otp)?]);
     }
     if item.is_document() {
-        return Ok(item.files.iter().map(|file| (file.name.clone(), Source::File(file.clone()))).collect());
+        return Ok(files(item, |_| true).collect());
     }
+    fields(item, |_| true)
+}
+
+/// The values whose names fit, fields and files, as a `find` needs them.
+pub fn matching(item: &Item, fits: impl Fn(&str) -> bool) -> Result<Vec<(String, Source)>, Problem> {
+    let mut values: Vec<(String, Source)> = files(item, &fits).collect();
+    values.extend(fields(item, &fits)?);
+    Ok(values)
+}
+
+fn files(item: &Item, fits: impl Fn(&str) -> bool) -> impl Iterator<Item = (String, Source)> {
+    let files = item.files.iter().filter(move |file| fits(&file.name));
+    files.map(|file| (file.name.clone(), Source::File(file.clone())))
+}
+
+fn fields(item: &Item, fits: impl Fn(&str) -> bool) -> Result<Vec<(String, Source)>, Problem> {
     let mut values: Vec<(String, Source)> = Vec::new();
-    for field in item.fields.iter().filter(|field| !field.label.is_empty()) {
+    for field in item.fields.iter().filter(|field| !field.label.is_empty() && fits(&field.label)) {
         if values.iter().any(|(label, _)| *label == field.label) {
             continue;
         }
@@ -70,10 +86,11 @@ fn named(item: &Item, name: &str, kind: PartKind, otp: bool) -> Result<(String, 
     }
     match field(item, name) {
         Ok(field) => Ok((field.label.clone(), Source::Value(value_of(item, field, otp)?))),
-        Err(problem) if problem.reason == Reason::FieldNotFound && kind == PartKind::Any && !otp => match file() {
-            Some(file) => Ok((file.name.clone(), Source::File(file.clone()))),
-            None => Err(problem),
-        },
+        Err(problem) if problem.reason == Reason::FieldNotFound && kind == PartKind::Any && !otp => {
+            let url = || url(item, name).map(|href| (name.to_owned(), Source::Value(href)));
+            let file = file().map(|file| (file.name.clone(), Source::File(file.clone())));
+            file.or_else(url).ok_or(problem)
+        }
         Err(problem) => Err(problem),
     }
 }
@@ -100,6 +117,12 @@ fn field<'a>(item: &'a Item, name: &str) -> Result<&'a Field, Problem> {
         .or_else(|| choose(&|field| field.id == name))
         .or_else(|| choose(&in_section))
         .unwrap_or_else(|| Err(no_such(item, "field", name)))
+}
+
+/// The web address of that label; `url` is the first one.
+fn url(item: &Item, name: &str) -> Option<Sensitive> {
+    let first = || item.urls.iter().find(|url| url.primary).or_else(|| item.urls.first()).filter(|_| name == "url");
+    item.urls.iter().find(|url| url.label == name).or_else(first)?.href.clone()
 }
 
 fn value_of(item: &Item, field: &Field, otp: bool) -> Result<Sensitive, Problem> {
@@ -148,7 +171,7 @@ fn no_such(item: &Item, what: &str, name: &str) -> Problem {
 mod tests {
     use super::*;
     use crate::core::{
-        item::Section,
+        item::{Section, Url},
         reference::{PartKind::Any, Reference},
     };
 
@@ -178,6 +201,13 @@ mod tests {
                 field("otp", "code", "", "otpauth://x"),
             ],
             files: vec![File { id: "file1".into(), name: "tls.key".into(), size: 3 }],
+            urls: [("website", false, ""), ("admin", true, "/admin")]
+                .map(|(label, primary, path)| Url {
+                    label: label.into(),
+                    primary,
+                    href: Some(Sensitive::from(format!("https://radarr.example{path}"))),
+                })
+                .into(),
             ..Item::default()
         };
         item.fields[11].totp = Some("123456".into());
@@ -212,6 +242,9 @@ mod tests {
             ("file/tls.key", "file file1"),
             ("code", "otpauth://x"),
             ("code?attribute=otp", "123456"),
+            ("website", "https://radarr.example"),
+            ("admin", "https://radarr.example/admin"),
+            ("url", "https://radarr.example/admin"),
             ("spare", ""),
         ] {
             let found = one(&item(), &part(property));
@@ -268,6 +301,19 @@ mod tests {
             ]
         );
         assert_eq!(all(&item, &part("API_KEY")).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn takes_what_matches_and_minds_only_that() {
+        let names = |fits: fn(&str) -> bool| -> Result<Vec<String>, Problem> {
+            Ok(matching(&item(), fits)?.into_iter().map(|(name, _)| name).collect())
+        };
+        // Two fields are named twin, with different values: that matters only to who asks for them.
+        assert_eq!(names(|name| name == "twin").unwrap_err().reason, Reason::FieldAmbiguous);
+        assert_eq!(
+            names(|name| name.contains("user") || name.contains("tls")).unwrap(),
+            ["tls.key", "username", "user"]
+        );
     }
 
     #[test]

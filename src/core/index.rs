@@ -8,7 +8,7 @@ use crate::core::{
     item::{ItemSummary, Vault, is_id},
     near::{did_you_mean, near},
     problem::{Problem, Reason},
-    reference::Reference,
+    reference::{Reference, Search},
 };
 
 /// What to do where a token cannot read a vault.
@@ -53,6 +53,8 @@ pub struct Entry {
     pub updated_at: Box<str>,
     /// Whether it is archived or deleted.
     pub archived: bool,
+    /// Tags.
+    pub tags: Box<[Box<str>]>,
 }
 
 impl From<&ItemSummary> for Entry {
@@ -62,6 +64,7 @@ impl From<&ItemSummary> for Entry {
             version: item.version,
             updated_at: item.updated_at.as_str().into(),
             archived: item.state.as_deref().is_some_and(|state| !state.is_empty()),
+            tags: item.tags.iter().map(|tag| tag.as_str().into()).collect(),
         }
     }
 }
@@ -162,6 +165,34 @@ impl Index {
         Err(not_found(&reference.item, &searched))
     }
 
+    /// The items that a search matches, in all vaults of a store, in the store's order.
+    pub fn search(&self, order: &[String], search: &Search) -> Result<Vec<Found>, Problem> {
+        let mut matching = Vec::new();
+        for name in order {
+            let vault = self.vault(name)?;
+            let fits = |entry: &Entry| {
+                !entry.archived
+                    && search.title.as_ref().is_none_or(|title| **title == *entry.title)
+                    && search.tags.iter().all(|tag| entry.tags.iter().any(|other| **other == **tag))
+            };
+            let items = vault.items()?.iter().filter(|(_, entry)| fits(entry));
+            matching.extend(items.map(|(id, entry)| found(vault, id, entry)));
+        }
+        if matching.is_empty() {
+            let vaults: Vec<String> = order.iter().map(|name| format!("{name:?}")).collect();
+            let message = format!("no item matches {search} in {}: correct find, or the items", vaults.join(", "));
+            return Err(Problem::new(Reason::NoMatch, message));
+        }
+        Ok(matching)
+    }
+
+    /// What is listed under an item's id in the vault of an id; none where the item is not there, archived ones
+    /// included.
+    pub fn listed(&self, vault: &str, item: &str) -> Option<&Entry> {
+        let Listing::Items(items) = &self.vaults.get(vault)?.listing else { return None };
+        items.get(item).filter(|entry| !entry.archived)
+    }
+
     /// The vaults to search: all of the store, or the one that the reference names, which must be one of them.
     fn searched(&self, order: &[String], reference: &Reference) -> Result<Vec<Result<&VaultIndex, Problem>>, Problem> {
         let all: Vec<Result<&VaultIndex, Problem>> = order.iter().map(|name| self.vault(name)).collect();
@@ -238,7 +269,12 @@ mod tests {
             .iter()
             .map(|(id, title)| {
                 let (title, archived) = title.strip_prefix('!').map_or((*title, false), |title| (title, true));
-                let entry = Entry { title: title.into(), version: 1, updated_at: "".into(), archived };
+                let tags = if title.contains("arr") {
+                    Box::new(["media".into(), "arr".into()]) as Box<_>
+                } else {
+                    Box::default()
+                };
+                let entry = Entry { title: title.into(), version: 1, updated_at: "".into(), archived, tags };
                 ((*id).to_owned(), entry)
             })
             .collect();
@@ -278,6 +314,28 @@ mod tests {
         assert_eq!(resolve(&["Automation", "Services"], None, "old").unwrap(), "i7");
         // What an earlier vault answers does not depend on a later one that cannot be read.
         assert_eq!(resolve(&["Automation", "Closed"], None, "radarr").unwrap(), "i1");
+    }
+
+    #[test]
+    fn searches_all_vaults_in_order() {
+        let ids = |order: &[&str], title: Option<&str>, tags: &[&str]| {
+            let order: Vec<String> = order.iter().map(|&name| name.to_owned()).collect();
+            let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
+            let search = Search { title: title.map(str::to_owned), tags, label: None };
+            index().search(&order, &search).map(|found| found.into_iter().map(|found| found.item).collect::<Vec<_>>())
+        };
+        assert_eq!(ids(&["Services", "Automation"], None, &["arr", "media"]).unwrap(), ["i5", "i6", "i1"]);
+        assert_eq!(ids(&["Automation", "Services"], Some("sonarr"), &["arr"]).unwrap(), ["i6"]);
+        assert_eq!(ids(&["Automation"], None, &[]).unwrap(), ["i1", "i2", "i3"]);
+        // A vault that cannot be read may hold what is searched.
+        assert_eq!(ids(&["Automation", "Closed"], Some("radarr"), &[]).unwrap_err().reason, Reason::VaultNotInScope);
+        let nothing = ids(&["Automation", "Services"], Some("radarr"), &["none"]).unwrap_err();
+        assert_eq!(nothing.reason, Reason::NoMatch);
+        assert_eq!(
+            nothing.message,
+            r#"no item matches path "radarr" and tags "none" in "Automation", "Services": correct find, or the items"#
+        );
+        assert!(index().listed("v1", "i1").is_some() && index().listed("v1", "i4").is_none());
     }
 
     #[test]

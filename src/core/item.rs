@@ -48,6 +48,8 @@ pub struct ItemSummary {
     pub updated_at: String,
     /// `ARCHIVED` or `DELETED`; absent for an active item.
     pub state: Option<String>,
+    /// Tags.
+    pub tags: Vec<String>,
 }
 
 /// An item with its fields.
@@ -66,6 +68,10 @@ pub struct Item {
     pub version: i64,
     /// When it last changed, as the server writes it.
     pub updated_at: String,
+    /// `ARCHIVED` or `DELETED`; absent for an active item.
+    pub state: Option<String>,
+    /// Web addresses.
+    pub urls: Vec<Url>,
     /// Sections that its fields may stand in.
     pub sections: Vec<Section>,
     /// Fields.
@@ -116,6 +122,19 @@ pub struct Field {
     /// The present one-time password.
     #[serde(deserialize_with = "sensitive")]
     pub totp: Option<Sensitive>,
+}
+
+/// A web address of an item.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Url {
+    /// What it is called; may be absent.
+    pub label: String,
+    /// Whether it is the item's first.
+    pub primary: bool,
+    /// The address.
+    #[serde(deserialize_with = "sensitive")]
+    pub href: Option<Sensitive>,
 }
 
 /// A file of an item.

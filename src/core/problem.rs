@@ -99,6 +99,10 @@ reasons! {
     TemplateError: Blocked, "Correct the template; the message names the key and the place.";
     /// A key or value cannot stand in a Secret.
     InvalidData: Blocked, "Correct the key or the item's value, as the message says.";
+    /// The template's source does not exist.
+    TemplateNotFound: Blocked, "Create the ConfigMap, Secret or key that the message names, or correct templateFrom.";
+    /// The Secret to merge into does not exist.
+    SecretMissing: Blocked, "Create the Secret, or use creationPolicy CreateOrMerge.";
     /// Nothing matches, so there is nothing to write.
     NoMatch: Blocked, "Correct the names: what matches nothing is not a success.";
 
@@ -188,6 +192,12 @@ impl Problem {
     /// A problem.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
+    }
+
+    /// The same, with the place in the object that it speaks of.
+    #[must_use]
+    pub fn within(self, place: &str) -> Self {
+        Self { message: format!("{place}: {}", self.message), ..self }
     }
 
     /// What to do about it.

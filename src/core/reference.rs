@@ -1,8 +1,10 @@
 //! What an ExternalSecret refers to: a key and a property, as users of External Secrets Operator write them, or a
 //! reference of 1Password's own (`op://vault/item[/section]/field`).
 
+use std::{collections::BTreeSet, fmt};
+
 use crate::{
-    api::external_secret::RemoteRef,
+    api::external_secret::{Find, RemoteRef},
     core::problem::{Problem, Reason},
 };
 
@@ -20,6 +22,39 @@ pub struct Reference {
     pub item: String,
     /// What of it.
     pub part: Part,
+}
+
+/// What `find` asks for: the items of a title, with tags, and their fields and files whose names match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// Only the items of this title.
+    pub title: Option<String>,
+    /// Only items that carry all of these.
+    pub tags: BTreeSet<String>,
+    /// Only fields and files in whose names this regular expression is found.
+    pub label: Option<String>,
+}
+
+impl From<&Find> for Search {
+    fn from(find: &Find) -> Self {
+        Self {
+            title: find.path.clone(),
+            tags: find.tags.keys().cloned().collect(),
+            label: find.name.as_ref().and_then(|name| name.regexp.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tags: Vec<String> = self.tags.iter().map(|tag| format!("{tag:?}")).collect();
+        match (&self.title, tags.is_empty()) {
+            (Some(title), true) => write!(f, "path {title:?}"),
+            (Some(title), false) => write!(f, "path {title:?} and tags {}", tags.join(", ")),
+            (None, false) => write!(f, "tags {}", tags.join(", ")),
+            (None, true) => f.write_str("find"),
+        }
+    }
 }
 
 /// A part of an item.

@@ -1,5 +1,7 @@
 //! How the names and values of an item become keys and values of a Secret: rewrites, conversion, decoding.
 
+mod merge;
+
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE},
@@ -7,10 +9,14 @@ use base64::{
 use regex::RegexBuilder;
 
 use crate::{
-    api::external_secret::{ConversionStrategy, DecodingStrategy, NullBytePolicy, RemoteRef, Rewrite},
+    api::{
+        common::Time,
+        external_secret::{ConversionStrategy, DecodingStrategy, Find, NullBytePolicy, RemoteRef, Rewrite},
+    },
     core::{
         problem::{Problem, Reason},
         sensitive::{Sensitive, SensitiveMap},
+        template::{self, Values},
     },
 };
 
@@ -26,48 +32,97 @@ pub fn regex(source: &str, place: &str) -> Result<regex::Regex, Problem> {
     })
 }
 
-/// The keys of an `extract`: rewritten, then converted. Empty keys fall away. (External Secrets Operator converts only
-/// where nothing rewrites, and fails on what is then no key.)
+/// How names and values of an entry of `dataFrom` or `data` are encoded, and what it reads.
+#[derive(Clone, Debug, Default)]
+pub struct Encoding {
+    /// How characters that a key cannot hold are replaced.
+    pub conversion: ConversionStrategy,
+    /// How a value is encoded at its source.
+    pub decoding: DecodingStrategy,
+    /// Whether a value with a NUL byte is an error.
+    pub null_bytes: NullBytePolicy,
+    /// What is read, for messages: `item "radarr"`.
+    pub source: String,
+}
+
+impl From<&RemoteRef> for Encoding {
+    fn from(remote: &RemoteRef) -> Self {
+        Self {
+            conversion: remote.conversion_strategy.unwrap_or_default(),
+            decoding: remote.decoding_strategy.unwrap_or_default(),
+            null_bytes: remote.null_byte_policy.unwrap_or_default(),
+            source: format!("item {:?}", remote.key),
+        }
+    }
+}
+
+impl From<&Find> for Encoding {
+    fn from(find: &Find) -> Self {
+        Self {
+            conversion: find.conversion_strategy.unwrap_or_default(),
+            decoding: find.decoding_strategy.unwrap_or_default(),
+            null_bytes: find.null_byte_policy.unwrap_or_default(),
+            source: "the items that find matches".to_owned(),
+        }
+    }
+}
+
+/// The keys of an entry of `dataFrom`: rewritten, then converted. Empty keys fall away. (External Secrets Operator
+/// converts only where nothing rewrites, and fails on what is then no key.)
 pub fn keys(
     values: Vec<(String, Sensitive)>,
-    remote: &RemoteRef,
+    encoding: &Encoding,
     rewrites: &[Rewrite],
     place: &str,
+    now: Time,
 ) -> Result<SensitiveMap, Problem> {
     let mut values = values;
     for (index, rewrite) in rewrites.iter().enumerate() {
         let place = format!("{place}.rewrite[{index}]");
-        let Some(rule) = &rewrite.regexp else {
-            let what = if rewrite.transform.is_some() { "transform" } else { "merge" };
-            return Err(Problem::new(
-                Reason::NotSupported,
-                format!("{place}.{what} is not supported by this version: use regexp, or a template"),
-            ));
-        };
-        let regex = regex(&rule.source, &format!("{place}.regexp.source"))?;
-        for (key, _) in &mut values {
-            *key = regex.replace_all(key, rule.target.as_str()).into_owned();
+        if let Some(rule) = &rewrite.regexp {
+            let regex = regex(&rule.source, &format!("{place}.regexp.source"))?;
+            for (key, _) in &mut values {
+                *key = regex.replace_all(key, rule.target.as_str()).into_owned();
+            }
+        } else if let Some(rule) = &rewrite.transform {
+            for (key, _) in &mut values {
+                *key = transformed(key, &rule.template, &format!("{place}.transform.template"), now)?;
+            }
+        } else if let Some(rule) = &rewrite.merge {
+            let input = distinct(values, encoding, &place)?;
+            values = merge::merged(rule, input, &format!("{place}.merge"))?.into_iter().collect();
         }
     }
-    let strategy = remote.conversion_strategy.unwrap_or_default();
     for (key, _) in &mut values {
-        *key = convert(key, strategy);
+        *key = convert(key, encoding.conversion);
     }
+    values.retain(|(key, _)| !key.is_empty());
+    for (key, value) in &mut values {
+        *value = decode(std::mem::take(value), encoding, key, place)?;
+    }
+    distinct(values, encoding, place)
+}
+
+/// Names and values as a map; an error where two values have one name.
+fn distinct(values: Vec<(String, Sensitive)>, encoding: &Encoding, place: &str) -> Result<SensitiveMap, Problem> {
     let mut map = SensitiveMap::new();
-    for (key, value) in values.into_iter().filter(|(key, _)| !key.is_empty()) {
-        let value = decode(value, remote, &key, place)?;
+    for (key, value) in values {
         if map.get(&key).is_some_and(|other| *other != value) {
-            return Err(Problem::new(
-                Reason::InvalidData,
-                format!(
-                    "{place}: two fields of item {:?} become the key {key:?}: change rewrite or the labels",
-                    remote.key
-                ),
-            ));
+            let source = &encoding.source;
+            let message =
+                format!("{place}: two fields of {source} become the key {key:?}: change rewrite or the labels");
+            return Err(Problem::new(Reason::InvalidData, message));
         }
         map.insert(key, value);
     }
     Ok(map)
+}
+
+/// A key as a template makes it, in which it is `.value`.
+fn transformed(key: &str, template: &str, place: &str, now: Time) -> Result<String, Problem> {
+    let values = Values::from(&SensitiveMap::from([("value".to_owned(), Sensitive::from(key))]));
+    let made = template::render(template, place, &values, now)?;
+    Ok(made.expose_str().unwrap_or_default().to_owned())
 }
 
 /// A key without what a key cannot hold. Letters of other scripts stay, so that templates can use them.
@@ -82,15 +137,15 @@ fn convert(key: &str, strategy: ConversionStrategy) -> String {
 }
 
 /// A value as it was before it was encoded at its source.
-pub fn decode(value: Sensitive, remote: &RemoteRef, key: &str, place: &str) -> Result<Sensitive, Problem> {
+pub fn decode(value: Sensitive, encoding: &Encoding, key: &str, place: &str) -> Result<Sensitive, Problem> {
     let plain = || value.expose().iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect::<Vec<u8>>();
     let standard = || STANDARD.decode(plain()).ok().map(Sensitive::from);
     let url_safe = || URL_SAFE.decode(plain()).ok().map(Sensitive::from);
     let invalid = |what: &str| {
-        let message = format!("{place}: the value of {key:?} in item {:?} {what}", remote.key);
+        let message = format!("{place}: the value of {key:?} in {} {what}", encoding.source);
         Problem::new(Reason::InvalidData, message)
     };
-    let decoded = match remote.decoding_strategy.unwrap_or_default() {
+    let decoded = match encoding.decoding {
         DecodingStrategy::None => value,
         DecodingStrategy::Base64 => {
             standard().ok_or_else(|| invalid("is not base64: correct the item or decodingStrategy"))?
@@ -100,7 +155,7 @@ pub fn decode(value: Sensitive, remote: &RemoteRef, key: &str, place: &str) -> R
         }
         DecodingStrategy::Auto => standard().or_else(url_safe).unwrap_or(value),
     };
-    if remote.null_byte_policy == Some(NullBytePolicy::Fail) && decoded.expose().contains(&0) {
+    if encoding.null_bytes == NullBytePolicy::Fail && decoded.expose().contains(&0) {
         return Err(invalid("holds a NUL byte: correct the item or nullBytePolicy"));
     }
     Ok(decoded)
@@ -124,10 +179,14 @@ pub fn check_key(key: &str) -> Result<(), Problem> {
 mod tests {
     use super::*;
 
-    fn remote(more: &serde_json::Value) -> RemoteRef {
+    fn remote(more: &serde_json::Value) -> Encoding {
         let mut value = serde_json::json!({"key": "item"});
         value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        serde_json::from_value(value).unwrap()
+        Encoding::from(&serde_json::from_value::<RemoteRef>(value).unwrap())
+    }
+
+    fn now() -> Time {
+        "2026-11-03T07:08:09Z".parse().unwrap()
     }
 
     fn rewritten(
@@ -137,7 +196,7 @@ mod tests {
     ) -> Result<Vec<String>, Problem> {
         let values = names.iter().enumerate().map(|(i, name)| ((*name).to_owned(), Sensitive::from(format!("{i}"))));
         let rewrites: Vec<Rewrite> = serde_json::from_value(rewrites).unwrap();
-        keys(values.collect(), &remote(more), &rewrites, "dataFrom[0]").map(|map| map.into_keys().collect())
+        keys(values.collect(), &remote(more), &rewrites, "dataFrom[0]", now()).map(|map| map.into_keys().collect())
     }
 
     #[test]
@@ -157,8 +216,10 @@ mod tests {
         let problem = rewritten(&["a1", "a2"], &serde_json::json!({}), one("[0-9]", "")).unwrap_err();
         assert_eq!(problem.reason, Reason::InvalidData);
         assert_eq!(rewritten(&["a"], &serde_json::json!({}), one("(", "")).unwrap_err().reason, Reason::InvalidSpec);
-        let transform = serde_json::json!([{"transform": {"template": "x"}}]);
-        assert_eq!(rewritten(&["a"], &serde_json::json!({}), transform).unwrap_err().reason, Reason::NotSupported);
+        let transform = serde_json::json!([{"transform": {"template": "{{ .value | upper }}_X"}}]);
+        assert_eq!(rewritten(&["a b", "c"], &serde_json::json!({}), transform).unwrap(), ["A_B_X", "C_X"]);
+        let wrong = serde_json::json!([{"transform": {"template": "{{ .key }}"}}]);
+        assert_eq!(rewritten(&["a"], &serde_json::json!({}), wrong).unwrap_err().reason, Reason::TemplateError);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 mod audit;
 mod backups;
 mod bench;
+mod declared;
 mod kills;
 mod messages;
 mod progress;

@@ -14,7 +14,7 @@ use crate::{
     controllers::context::Context,
     core::{
         field::{self, Source as FieldSource},
-        index::Found,
+        index::{Found, Index},
         item::Item,
         problem::{Class, Problem, Reason},
         reference::{Part, Reference},
@@ -66,17 +66,16 @@ async fn labels(ctx: &Context, namespace: &str) -> Result<BTreeMap<String, Strin
     Ok(namespace.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
 }
 
-/// The item that a reference means. Nothing while the server is asked for the first time.
-pub fn resolve(ctx: &Context, source: &Source, reference: &Reference) -> Result<Option<Found>, Problem> {
-    lookup(ctx, source, reference).unwrap_or_else(|problem| Err(not_ready(&problem)))
-}
-
-/// The same; the outer error is what is wrong with the server.
-fn lookup(ctx: &Context, source: &Source, reference: &Reference) -> Result<Result<Option<Found>, Problem>, Problem> {
-    match source.endpoint.with_index(|index| index.resolve(&source.order, reference)) {
-        Ok(found) => Ok(found.map(Some)),
-        Err(None) => Ok(Ok(None)),
-        Err(Some(failure)) => Err(problem(&failure, &source.place, ctx.now())),
+/// What a reference means, as the index tells it. Nothing while the server is asked for the first time.
+pub fn indexed<T>(
+    ctx: &Context,
+    source: &Source,
+    read: impl FnOnce(&Index) -> Result<T, Problem>,
+) -> Result<Option<T>, Problem> {
+    match source.endpoint.with_index(read) {
+        Ok(found) => found.map(Some),
+        Err(None) => Ok(None),
+        Err(Some(failure)) => Err(not_ready(&problem(&failure, &source.place, ctx.now()))),
     }
 }
 
@@ -114,12 +113,15 @@ impl CredentialsItem {
         let reference = Reference::of_extract(&remote)?;
         let source =
             source(ctx, store, namespace).await?.ok_or_else(|| soon(item, "the store has not been looked at yet"))?;
-        let found = lookup(ctx, &source, &reference).map_err(|problem| match problem.class() {
-            // A server that does not answer just now says nothing about who uses the item.
-            Class::Transient => problem,
-            _ => not_ready(&problem),
-        })?;
-        let found = found?.ok_or_else(|| soon(item, "Connect is being asked"))?;
+        let found = match source.endpoint.with_index(|index| index.resolve(&source.order, &reference)) {
+            Ok(found) => found?,
+            Err(None) => return Err(soon(item, "Connect is being asked")),
+            Err(Some(failure)) => {
+                let problem = problem(&failure, &source.place, ctx.now());
+                // A server that does not answer just now says nothing about who uses the item.
+                return Err(if problem.class() == Class::Transient { problem } else { not_ready(&problem) });
+            }
+        };
         Ok(Self { source, found })
     }
 

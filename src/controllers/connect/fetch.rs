@@ -83,6 +83,19 @@ impl Endpoint {
         }
     }
 
+    /// Whether an item is really gone, which only the server's own answer to its id tells.
+    pub async fn is_gone(&self, vault: &str, item: &str) -> Result<bool, Failure> {
+        if let Health::Failed(failure) = &self.lock().health {
+            return Err(failure.clone());
+        }
+        let _permit = self.permits.acquire().await;
+        match self.call("item", || self.client.item(vault, item)).await {
+            Ok(answer) => Ok(answer.value.state.as_deref().is_some_and(|state| !state.is_empty())),
+            Err(failure) if failure.kind == FailureKind::NotFound => Ok(true),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// The content of a file.
     pub async fn file(&self, found: &Found, file: &File) -> Result<Sensitive, Failure> {
         if file.size > MAX_FILE as u64 {

@@ -8,7 +8,7 @@ mod metrics;
 mod problem;
 mod slot;
 
-pub use access::{CredentialsItem, fetch, resolve, source};
+pub use access::{CredentialsItem, fetch, indexed, source};
 pub use endpoint::{Endpoint, Overview};
 pub use fetch::Fetched;
 pub use metrics::{ConnectMetrics, EndpointLabels};

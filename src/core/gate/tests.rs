@@ -31,6 +31,7 @@ impl Server {
                 version: *version,
                 updated_at: format!("{version:09}"),
                 state: None,
+                ..ItemSummary::default()
             })
             .collect()
     }

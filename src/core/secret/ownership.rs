@@ -61,3 +61,22 @@ pub fn claim(secret: Option<&ObjectMeta>, owner_uid: &str, is_alive: impl Fn(&st
     }
     Ok(Claim::Nobodys)
 }
+
+/// Whether keys may be merged into a Secret: not where another ExternalSecret owns it, which would take them out again.
+pub fn share(meta: &ObjectMeta, owner_uid: &str, is_alive: impl Fn(&str) -> bool) -> Result<(), Problem> {
+    let name = meta.name.as_deref().unwrap_or_default();
+    let foreign = |owner: &str| {
+        let message = format!(
+            "Secret {name} belongs to ExternalSecret {owner}, which would take other keys out again: merge into another Secret, or declare the keys there"
+        );
+        Err(Problem::new(Reason::Foreign, message))
+    };
+    let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    if let Some(owner) = owner.filter(|owner| owner.kind == "ExternalSecret" && owner.uid != owner_uid) {
+        return foreign(&owner.name);
+    }
+    let label = |name: &str| meta.labels.as_ref().and_then(|map| map.get(name)).map(String::as_str);
+    let (uid, name) = (label(labels::OWNER_UID).unwrap_or_default(), label(labels::OWNER_NAME).unwrap_or_default());
+    let is_ours = label(labels::MANAGED_BY) == Some(MANAGER) && label(labels::OWNER_KIND) == Some("ExternalSecret");
+    if is_ours && uid != owner_uid && is_alive(uid) { foreign(name) } else { Ok(()) }
+}

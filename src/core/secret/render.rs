@@ -2,24 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{
-    ByteString,
-    api::core::v1::Secret,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
-};
-use kube::{Resource, ResourceExt};
-
-use super::{Entry, Wanted, target_name};
+use super::{Entry, Text, Wanted, What, texts::Goal};
 use crate::{
     api::{
-        annotations,
         common::Time,
-        external_secret::{CreationPolicy, ExternalSecret, ExternalSecretSpec, MergePolicy},
+        external_secret::{EngineVersion, ExternalSecretSpec, MergePolicy, Template},
     },
     core::{
-        names::{Owner, child_labels},
         problem::{Problem, Reason},
-        rewrite::{check_key, decode, keys},
+        rewrite::{Encoding, check_key, decode, keys},
         sensitive::{Sensitive, SensitiveMap},
         template::{self, Values},
     },
@@ -41,68 +32,138 @@ pub struct Desired {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Composes a Secret from what each reference yielded: names and values of fields, in the order of `wanted`.
+/// What a Secret is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Ingredients {
+    /// What each reference yielded: names and values, in the order of `wanted`.
+    pub yields: Vec<(Wanted, Vec<(String, Sensitive)>)>,
+    /// The templates of `templateFrom`.
+    pub texts: Vec<Text>,
+}
+
+/// Composes a Secret. Of what has one key, a template of `data` wins over `templateFrom`, a later one there over an
+/// earlier one, and both over what the references yield.
+///
+/// `seed` is what looks random in templates is made from: the same for the same inputs, so that nothing flaps.
 pub fn render(
     spec: &ExternalSecretSpec,
-    yields: Vec<(Wanted, Vec<(String, Sensitive)>)>,
+    ingredients: Ingredients,
     now: Time,
+    seed: [u8; 32],
 ) -> Result<Desired, Problem> {
-    let source = source(spec, yields)?;
+    let source = source(spec, ingredients.yields, now)?;
     let template = spec.target.template.clone().unwrap_or_default();
-    let values = Values::from(&source);
-    let at = |place: &str, key: &str| format!("spec.target.template.{place}[{key:?}]");
-    let merges = template.data.is_empty() || template.merge_policy == Some(MergePolicy::Merge);
-    let mut data = if merges { source } else { SensitiveMap::new() };
-    for (key, text) in &template.data {
-        data.insert(key.clone(), template::render(text, &at("data", key), &values, now)?);
+    if template.engine_version == Some(EngineVersion::Minijinja) {
+        let message = "spec.target.template.engineVersion minijinja is not supported by this version: remove it";
+        return Err(Problem::new(Reason::NotSupported, message));
     }
-    for key in data.keys() {
+    let kitchen = Kitchen { values: Values::from(&source), now, seed };
+    let declares = !template.data.is_empty() || !template.template_from.is_empty();
+    let merges = !declares || template.merge_policy == Some(MergePolicy::Merge);
+    let mut desired = Desired { type_: template.type_.clone(), ..Desired::default() };
+    if merges {
+        desired.data = source;
+    }
+    for text in &ingredients.texts {
+        for (key, value) in kitchen.text(text)? {
+            put(&mut desired, text.goal, key, value);
+        }
+    }
+    for (place, goal, map) in of_object(&template) {
+        for (key, text) in map {
+            let value = kitchen.render(text, &format!("spec.target.template.{place}[{key:?}]"))?;
+            put(&mut desired, goal, key.clone(), value);
+        }
+    }
+    for key in desired.data.keys() {
         check_key(key)?;
     }
-    let bytes: usize = data.iter().map(|(key, value)| key.len() + value.expose().len()).sum();
+    let bytes: usize = desired.data.iter().map(|(key, value)| key.len() + value.expose().len()).sum();
     if bytes > MAX_BYTES {
         let message = format!("the keys and values have {bytes} bytes together; a Secret holds at most {MAX_BYTES}");
         return Err(Problem::new(Reason::InvalidData, message));
     }
-    let metadata = template.metadata.unwrap_or_default();
-    let texts = |place: &str, map: &BTreeMap<String, String>| -> Result<BTreeMap<String, String>, Problem> {
-        let rendered = map.iter().map(|(key, text)| {
-            let value = template::render(text, &at(place, key), &values, now)?;
-            Ok((key.clone(), value.expose_str().unwrap_or_default().to_owned()))
-        });
-        rendered.collect()
-    };
-    Ok(Desired {
-        data,
-        type_: template.type_,
-        labels: texts("metadata.labels", &metadata.labels)?,
-        annotations: texts("metadata.annotations", &metadata.annotations)?,
-    })
+    Ok(desired)
+}
+
+/// The templates in the object itself.
+fn of_object(template: &Template) -> impl Iterator<Item = (&'static str, Goal, &BTreeMap<String, String>)> {
+    let metadata = template.metadata.as_ref();
+    let more = metadata.into_iter().flat_map(|metadata| {
+        [
+            ("metadata.labels", Goal::Labels, &metadata.labels),
+            ("metadata.annotations", Goal::Annotations, &metadata.annotations),
+        ]
+    });
+    std::iter::once(("data", Goal::Data, &template.data)).chain(more)
+}
+
+fn put(desired: &mut Desired, goal: Goal, key: String, value: Sensitive) {
+    let text = || value.expose_str().unwrap_or_default().to_owned();
+    match goal {
+        Goal::Annotations => drop(desired.annotations.insert(key, text())),
+        Goal::Labels => drop(desired.labels.insert(key, text())),
+        Goal::Data => drop(desired.data.insert(key, value)),
+    }
+}
+
+/// What every template of one Secret is rendered with.
+struct Kitchen {
+    values: Values,
+    now: Time,
+    seed: [u8; 32],
+}
+
+impl Kitchen {
+    fn render(&self, text: &str, place: &str) -> Result<Sensitive, Problem> {
+        template::render(text, place, &self.values, self.now)
+    }
+
+    fn text(&self, text: &Text) -> Result<Vec<(String, Sensitive)>, Problem> {
+        let place = &text.place;
+        let Some(source) = text.text.expose_str() else {
+            return Err(Problem::new(Reason::TemplateError, format!("{place} is binary, and no template")));
+        };
+        let made = match &text.key {
+            Some(key) => self.render(source, place).map(|value| vec![(key.clone(), value)]),
+            None => Err(Problem::new(Reason::NotSupported, format!("{place}: KeysAndValues"))),
+        };
+        // What an error quotes of a template is no secret, unless the template itself is one.
+        let silent = |problem: Problem| {
+            let message =
+                format!("{place} fails; the reason would show a part of it, since the template is in a Secret");
+            if text.is_secret { Problem::new(problem.reason, message) } else { problem }
+        };
+        made.map_err(silent)
+    }
 }
 
 /// All keys that the references make: later entries override earlier ones, `data` overrides `dataFrom`.
-fn source(spec: &ExternalSecretSpec, yields: Vec<(Wanted, Vec<(String, Sensitive)>)>) -> Result<SensitiveMap, Problem> {
+fn source(
+    spec: &ExternalSecretSpec,
+    yields: Vec<(Wanted, Vec<(String, Sensitive)>)>,
+    now: Time,
+) -> Result<SensitiveMap, Problem> {
     let mut source = SensitiveMap::new();
     for (wanted, values) in yields {
         match wanted.entry {
-            Entry::Extract(index) => {
+            Entry::DataFrom(index) => {
                 let entry = &spec.data_from[index];
                 let place = format!("spec.dataFrom[{index}]");
                 if values.is_empty() {
-                    let item = &wanted.reference.item;
-                    let message =
-                        format!("{place}: item {item:?} has no field with a label: add one, or remove the entry");
-                    return Err(Problem::new(Reason::NoMatch, message));
+                    return Err(nothing(&wanted, &place));
                 }
-                if let Some(extract) = &entry.extract {
-                    source.extend(keys(values, extract, &entry.rewrite, &place)?);
-                }
+                let encoding = match (&entry.extract, &entry.find) {
+                    (Some(extract), _) => Encoding::from(extract),
+                    (None, find) => find.as_ref().map(Encoding::from).unwrap_or_default(),
+                };
+                source.extend(keys(values, &encoding, &entry.rewrite, &place, now)?);
             }
             Entry::Data(index) => {
                 let entry = &spec.data[index];
                 let place = format!("spec.data[{index}]");
                 for (name, value) in values {
-                    let value = decode(value, &entry.remote_ref, &name, &place)?;
+                    let value = decode(value, &Encoding::from(&entry.remote_ref), &name, &place)?;
                     source.insert(entry.secret_key.clone(), value);
                 }
             }
@@ -111,67 +172,17 @@ fn source(spec: &ExternalSecretSpec, yields: Vec<(Wanted, Vec<(String, Sensitive
     Ok(source)
 }
 
-/// The Secret as it is applied. `inputs` and `items` become annotations, by which a restarted controller sees that
-/// nothing changed.
-pub fn object(owner: &ExternalSecret, desired: &Desired, inputs: &str, items: &str) -> Secret {
-    let uid = owner.uid().unwrap_or_default();
-    let namespace = owner.namespace();
-    let labels = child_labels(
-        &Owner { kind: "ExternalSecret", namespace: namespace.clone(), name: owner.name_any(), uid: uid.clone() },
-        None,
-    );
-    let ours = [(annotations::INPUTS, inputs), (annotations::ITEMS, items)];
-    let is_owner = owner.spec.target.creation_policy.unwrap_or_default() == CreationPolicy::Owner;
-    let reference = || OwnerReference {
-        api_version: ExternalSecret::api_version(&()).into_owned(),
-        kind: ExternalSecret::kind(&()).into_owned(),
-        name: owner.name_any(),
-        uid: uid.clone(),
-        controller: Some(true),
-        block_owner_deletion: None,
+fn nothing(wanted: &Wanted, place: &str) -> Problem {
+    let message = match &wanted.what {
+        What::Part(reference) => {
+            format!("{place}: item {:?} has no field with a label: add one, or remove the entry", reference.item)
+        }
+        What::Search(search) => {
+            let label = search.label.as_deref().unwrap_or_default();
+            format!(
+                "{place}: no field of the items that find matches has a label that fits {label:?}: correct name.regexp"
+            )
+        }
     };
-    let data = desired.data.iter().map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec())));
-    Secret {
-        metadata: ObjectMeta {
-            name: Some(target_name(owner).to_owned()),
-            namespace,
-            labels: Some(desired.labels.clone().into_iter().chain(labels).collect()),
-            annotations: Some(
-                desired
-                    .annotations
-                    .clone()
-                    .into_iter()
-                    .chain(ours.map(|(key, value)| (key.to_owned(), value.to_owned())))
-                    .collect(),
-            ),
-            owner_references: is_owner.then(|| vec![reference()]),
-            ..ObjectMeta::default()
-        },
-        data: Some(data.collect()),
-        type_: desired.type_.clone(),
-        ..Secret::default()
-    }
-}
-
-/// Whether a live Secret is not as it should be.
-pub fn differs(live: &Secret, wanted: &Secret) -> bool {
-    let holds = |live: Option<&BTreeMap<String, String>>, wanted: Option<&BTreeMap<String, String>>| {
-        wanted.into_iter().flatten().all(|(key, value)| live.and_then(|map| map.get(key)) == Some(value))
-    };
-    let owners = |secret: &Secret| -> Vec<String> {
-        secret.metadata.owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect()
-    };
-    let live_owners = owners(live);
-    live.data.clone().unwrap_or_default() != wanted.data.clone().unwrap_or_default()
-        || !holds(live.metadata.labels.as_ref(), wanted.metadata.labels.as_ref())
-        || !holds(live.metadata.annotations.as_ref(), wanted.metadata.annotations.as_ref())
-        || owners(wanted).iter().any(|uid| !live_owners.contains(uid))
-        || wanted.type_.as_ref().is_some_and(|type_| live.type_.as_ref() != Some(type_))
-}
-
-/// Keys of a live Secret that are not declared.
-pub fn foreign_keys(live: &Secret, wanted: &Secret) -> Vec<String> {
-    let declared = wanted.data.as_ref();
-    let foreign = |key: &&String| declared.is_none_or(|data| !data.contains_key(*key));
-    live.data.iter().flat_map(BTreeMap::keys).filter(foreign).cloned().collect()
+    Problem::new(Reason::NoMatch, message)
 }

@@ -8,8 +8,8 @@ use k8s_openapi::{
 
 use super::*;
 use crate::{
-    api::{MANAGER, common::Time, external_secret::Binding, labels},
-    core::sensitive::Sensitive,
+    api::{MANAGER, annotations, common::Time, external_secret::ExternalSecretStatus, labels},
+    core::sensitive::{Sensitive, SensitiveMap},
 };
 
 fn external_secret(spec: &serde_json::Value) -> ExternalSecret {
@@ -31,13 +31,26 @@ fn now() -> Time {
 
 /// Renders with the same fields for every reference.
 fn rendered(spec: &serde_json::Value, fields: &[(&str, &str)]) -> Result<Desired, Problem> {
+    rendered_with(spec, fields, &[])
+}
+
+fn rendered_with(spec: &serde_json::Value, fields: &[(&str, &str)], origins: &[Origin]) -> Result<Desired, Problem> {
     let spec = external_secret(spec).spec;
     let yields = wanted(&spec)?.into_iter().map(|wanted| {
         let one = matches!(wanted.entry, Entry::Data(_));
         let values = fields.iter().take(if one { 1 } else { usize::MAX });
         (wanted, values.map(|(name, value)| ((*name).to_owned(), Sensitive::from(*value))).collect())
     });
-    render(&spec, yields.collect(), now())
+    let ingredients = Ingredients { yields: yields.collect(), texts: texts(&spec, origins)? };
+    render(&spec, ingredients, now(), [7; 32])
+}
+
+fn fingerprints() -> Fingerprints {
+    Fingerprints::new(Sensitive::from("key"))
+}
+
+fn notes() -> Notes {
+    Notes { inputs: "inputs".into(), items: "v/i@3".into(), data: "data".into(), restarted: None }
 }
 
 fn text(desired: &Desired) -> BTreeMap<&str, &str> {
@@ -87,17 +100,16 @@ fn says_what_cannot_be_composed() {
     let big = "x".repeat(1_100_000);
     let mut messages: Vec<(Reason, String)> = [
         with(serde_json::json!({})),
-        with(serde_json::json!({"dataFrom": [{"find": {"name": {"regexp": ".*"}}}]})),
         with(serde_json::json!({"dataFrom": [{"extract": {"key": "x", "metadataPolicy": "Fetch"}}]})),
-        with(serde_json::json!({"syncWindows": {"kind": "allow", "windows": []}})),
+        with(serde_json::json!({"dataFrom": [{"extract": {"key": "x", "version": "1"}}]})),
+        with(serde_json::json!({"dataFrom": [{"extract": {"key": "x"}, "sourceRef": {"generatorRef": {}}}]})),
+        with(serde_json::json!({"dataFrom": [{}]})),
         with(serde_json::json!({"secretStoreRef": null})),
-        target(serde_json::json!({"creationPolicy": "Merge"})),
-        target(serde_json::json!({"deletionPolicy": "Delete"})),
-        target(serde_json::json!({"immutable": true})),
-        target(serde_json::json!({"restart": true})),
-        target(serde_json::json!({"template": {"engineVersion": "minijinja"}})),
-        target(serde_json::json!({"template": {"templateFrom": [{"literal": "x"}]}})),
-        target(serde_json::json!({"template": {"metadata": {"finalizers": ["x"]}}})),
+        target(serde_json::json!({"manifest": {}})),
+        target(serde_json::json!({"template": {"templateFrom": [{"literal": "x", "target": "Spec"}]}})),
+        target(
+            serde_json::json!({"template": {"templateFrom": [{"configMap": {"name": "c", "items": [{"key": "k"}]}}]}}),
+        ),
         target(serde_json::json!({"template": {"type": "kubernetes.io/service-account-token"}})),
         target(serde_json::json!({"template": {"data": {"a b": "x"}}})),
         target(serde_json::json!({"template": {"data": {"a": "{{ .USR }}"}}})),
@@ -120,15 +132,15 @@ fn the_applied_object() {
             "metadata": {"labels": {"cnpg.io/reload": "true"}, "annotations": {"user": "{{ .USER }}"}}}}});
     let owner = external_secret(&spec);
     let desired = rendered(&spec, &FIELDS).unwrap();
-    insta::assert_yaml_snapshot!(object(&owner, &desired, "inputs", "v/i@3"));
+    insta::assert_yaml_snapshot!(object(&owner, &desired, &notes()));
 }
 
 #[test]
 fn sees_every_difference() {
     let owner = external_secret(&serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}));
     let desired = Desired { data: [("a".to_owned(), Sensitive::from("1"))].into(), ..Desired::default() };
-    let wanted = object(&owner, &desired, "inputs", "items");
-    assert!(!differs(&wanted, &wanted));
+    let wanted = object(&owner, &desired, &notes());
+    assert!(!differs(&wanted, &wanted, &owner));
     let changed = |change: &dyn Fn(&mut Secret)| {
         let mut live = wanted.clone();
         change(&mut live);
@@ -143,15 +155,16 @@ fn sees_every_difference() {
         }),
         changed(&|live| live.metadata.owner_references = None),
     ] {
-        assert!(differs(&live, &wanted), "{live:?}");
+        assert!(differs(&live, &wanted, &owner), "{live:?}");
     }
     // What others add is theirs.
     assert!(!differs(
         &changed(&|live| drop(live.metadata.labels.as_mut().unwrap().insert("x".into(), "y".into()))),
-        &wanted
+        &wanted,
+        &owner
     ));
     let foreign = changed(&|live| drop(live.data.as_mut().unwrap().insert("foreign".into(), ByteString(vec![]))));
-    assert_eq!(foreign_keys(&foreign, &wanted), ["foreign"]);
+    assert_eq!(surplus_keys(&foreign, &wanted, &owner), ["foreign"]);
 }
 
 #[test]
@@ -205,45 +218,177 @@ fn knows_whose_a_secret_is() {
 }
 
 #[test]
-fn inputs_change_with_the_declaration_and_the_items() {
-    let spec = |json: &serde_json::Value| external_secret(json).spec;
+fn inputs_change_with_the_declaration_the_items_and_the_templates() {
+    let spec = |json: &serde_json::Value| external_secret(json);
     let one = spec(&serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}));
     let mut suspended = one.clone();
-    suspended.suspend = true;
+    suspended.spec.suspend = true;
+    let mut labelled = one.clone();
+    labelled.metadata.labels = Some([("app".to_owned(), "radarr".to_owned())].into());
+    let mut reconciled = one.clone();
+    reconciled.metadata.annotations = Some([(annotations::REQUESTED_AT.to_owned(), "1".to_owned())].into());
     let found = |version| Found { vault: "v".into(), item: "i".into(), title: "radarr".into(), version };
-    let base = inputs(&one, &[found(1)], None);
-    assert_eq!(base, inputs(&suspended, &[found(1)], None), "what does not enter the Secret does not count");
-    assert_eq!(base, inputs(&one, &[found(1), found(1)], None));
-    for other in [
-        inputs(&one, &[found(2)], None),
-        inputs(&one, &[found(1)], Some(1)),
-        inputs(&spec(&serde_json::json!({"dataFrom": [{"extract": {"key": "sonarr"}}]})), &[found(1)], None),
-    ] {
-        assert_ne!(base, other);
-    }
+    let origin = |version: &str| Origin {
+        kind: OriginKind::ConfigMap,
+        name: "c".into(),
+        version: Some(version.into()),
+        data: SensitiveMap::new(),
+    };
+    let of = |object: &ExternalSecret, found: &[Found], origins: &[Origin], step| {
+        inputs(object, found, origins, step, &fingerprints())
+    };
+    let base = of(&one, &[found(1)], &[], None);
+    assert_eq!(base, of(&suspended, &[found(1)], &[], None), "what does not enter the Secret does not count");
+    assert_eq!(base, of(&reconciled, &[found(1)], &[], None));
+    assert_eq!(base, of(&one, &[found(1), found(1)], &[], None));
+    let other = spec(&serde_json::json!({"dataFrom": [{"extract": {"key": "sonarr"}}]}));
+    let all = [
+        of(&one, &[found(2)], &[], None),
+        of(&one, &[found(1)], &[], Some(1)),
+        of(&other, &[found(1)], &[], None),
+        of(&labelled, &[found(1)], &[], None),
+        of(&one, &[found(1)], &[origin("1")], None),
+        of(&one, &[found(1)], &[origin("2")], None),
+        inputs(&one, &[found(1)], &[], None, &Fingerprints::new(Sensitive::from("other key"))),
+        base,
+    ];
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
     assert_eq!(items(&[found(2), found(2)]), "v/i@2");
 }
 
 #[test]
-fn holds_only_after_the_first_sync() {
-    for (spec, synced_generation, expected) in [
-        (serde_json::json!({}), Some(3), false),
-        (serde_json::json!({"refreshInterval": "1h"}), Some(3), false),
-        (serde_json::json!({"refreshInterval": "0"}), None, false),
-        (serde_json::json!({"refreshInterval": "0"}), Some(2), true),
-        (serde_json::json!({"refreshPolicy": "CreatedOnce"}), None, false),
-        (serde_json::json!({"refreshPolicy": "CreatedOnce"}), Some(2), true),
-        (serde_json::json!({"refreshPolicy": "OnChange"}), Some(2), false),
-        (serde_json::json!({"refreshPolicy": "OnChange"}), Some(3), true),
+fn templates_from_elsewhere_come_in_their_order() {
+    let spec = |template: serde_json::Value| serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}], "target": {"template": template}});
+    let origin = |kind, name: &str, data: &[(&str, &str)]| Origin {
+        kind,
+        name: name.into(),
+        version: Some("1".into()),
+        data: data.iter().map(|(key, text)| ((*key).to_owned(), Sensitive::from(*text))).collect(),
+    };
+    let origins = [
+        origin(OriginKind::ConfigMap, "files", &[("a.yaml", "user: {{ .USER }}"), ("b.yaml", "b")]),
+        origin(OriginKind::Secret, "hidden", &[("a.yaml", "hidden {{ .PASS }}"), ("wrong", "{{ .canary")]),
+    ];
+    let files = serde_json::json!({"configMap": {"name": "files", "items": [{"key": "a.yaml"}, {"key": "b.yaml"}]}});
+    let hidden = serde_json::json!({"secret": {"name": "hidden", "items": [{"key": "a.yaml"}]}});
+    for (template, expected) in [
+        (serde_json::json!({"templateFrom": [files]}), vec![("a.yaml", "user: u"), ("b.yaml", "b")]),
+        (serde_json::json!({"templateFrom": [files, hidden]}), vec![("a.yaml", "hidden p"), ("b.yaml", "b")]),
+        (
+            serde_json::json!({"templateFrom": [hidden, files], "data": {"b.yaml": "mine"}}),
+            vec![("a.yaml", "user: u"), ("b.yaml", "mine")],
+        ),
+        (
+            serde_json::json!({"templateFrom": [hidden], "mergePolicy": "Merge"}),
+            vec![("PASS", "p"), ("USER", "u"), ("a.yaml", "hidden p")],
+        ),
     ] {
-        let mut object = external_secret(&spec);
-        object.status = synced_generation.map(|observed_generation| ExternalSecretStatus {
-            observed_generation,
-            binding: Some(Binding { name: "radarr".into(), resource_version: None }),
-            ..ExternalSecretStatus::default()
-        });
-        assert_eq!(holds(&object), expected, "{spec} {synced_generation:?}");
+        let desired = rendered_with(&spec(template.clone()), &FIELDS, &origins).unwrap();
+        assert_eq!(text(&desired), expected.into_iter().collect(), "{template}");
     }
+    let labels = serde_json::json!({
+        "templateFrom": [{"configMap": {"name": "files", "items": [{"key": "b.yaml"}]}, "target": "labels"}],
+        "metadata": {"labels": {"more": "{{ .USER }}"}}});
+    let desired = rendered_with(&spec(labels), &FIELDS, &origins).unwrap();
+    assert_eq!(desired.labels, [("b.yaml".to_owned(), "b".to_owned()), ("more".to_owned(), "u".to_owned())].into());
+    assert!(desired.data.is_empty(), "a template that makes labels is a template");
+    let messages: Vec<(Reason, String)> = [("hidden", "wrong"), ("hidden", "none"), ("other", "x")]
+        .map(|(name, key)| {
+            let from = serde_json::json!({"templateFrom": [{"secret": {"name": name, "items": [{"key": key}]}}]});
+            let problem = rendered_with(&spec(from), &FIELDS, &origins).unwrap_err();
+            assert!(!problem.message.contains("canary"), "{problem}");
+            (problem.reason, problem.message)
+        })
+        .into();
+    insta::assert_debug_snapshot!(messages);
+}
+
+#[test]
+fn a_shared_secret_gets_nothing_but_keys() {
+    let spec = serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}], "target": {"creationPolicy": "Merge"}});
+    let owner = external_secret(&spec);
+    let desired = rendered(&spec, &FIELDS).unwrap();
+    let wanted = object(&owner, &desired, &notes());
+    insta::assert_yaml_snapshot!(wanted);
+    let mut live = wanted.clone();
+    live.data.as_mut().unwrap().insert("FOREIGN".into(), ByteString(vec![]));
+    assert!(!differs(&live, &wanted, &owner), "the keys of others stay");
+    let fields = serde_json::json!({"f:data": {"f:USER": {}, "f:FOREIGN": {}}});
+    live.metadata.managed_fields = Some(vec![
+        serde_json::from_value(serde_json::json!(
+            {"manager": "strongroom/radarr", "operation": "Apply", "fieldsV1": fields}))
+        .unwrap(),
+    ]);
+    assert_eq!(surplus_keys(&live, &wanted, &owner), ["FOREIGN"], "a key of ours that is not declared any more goes");
+    assert!(differs(&live, &wanted, &owner));
+    let meta = ObjectMeta { name: Some("shared".into()), ..ObjectMeta::default() };
+    let controlled = |kind: &str, uid: &str| {
+        let reference = OwnerReference {
+            kind: kind.into(),
+            uid: uid.into(),
+            name: "other".into(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        };
+        ObjectMeta { owner_references: Some(vec![reference]), ..meta.clone() }
+    };
+    for (meta, shared) in [
+        (meta.clone(), true),
+        (controlled("Cluster", "x"), true),
+        (controlled("ExternalSecret", "uid-1"), true),
+        (controlled("ExternalSecret", "x"), false),
+    ] {
+        assert_eq!(share(&meta, "uid-1", |_| true).is_ok(), shared, "{meta:?}");
+    }
+}
+
+#[test]
+fn labels_and_annotations_are_copied_where_no_template_says_otherwise() {
+    let mut owner = external_secret(&serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}));
+    let map = |keys: &[&str]| Some(keys.iter().map(|key| ((*key).to_owned(), "x".to_owned())).collect());
+    owner.metadata.labels = map(&["app.kubernetes.io/name", "kustomize.toolkit.fluxcd.io/name"]);
+    owner.metadata.annotations = map(&["reloader", "kubectl.kubernetes.io/last-applied-configuration", "force-sync"]);
+    let of = |owner: &ExternalSecret| {
+        let secret = object(owner, &Desired::default(), &notes());
+        let keys = |map: Option<BTreeMap<String, String>>| -> Vec<String> {
+            map.into_iter().flatten().map(|(key, _)| key).filter(|key| !key.starts_with("strongroom.dev/")).collect()
+        };
+        (keys(secret.metadata.labels), keys(secret.metadata.annotations))
+    };
+    let managed = "app.kubernetes.io/managed-by".to_owned();
+    assert_eq!(of(&owner), (vec![managed.clone(), "app.kubernetes.io/name".into()], vec!["reloader".into()]));
+    owner.spec.target.template = Some(crate::api::external_secret::Template::default());
+    assert_eq!(of(&owner), (vec![managed], vec![]));
+}
+
+#[test]
+fn what_is_gone_is_told_from_what_is_not_found() {
+    let found = |item: &str| Found { vault: "v".into(), item: item.into(), title: item.into(), version: 4 };
+    let gone = [("v".to_owned(), "b".to_owned())];
+    let text = items_with(&[found("a")], &gone);
+    assert_eq!(text, "v/a@4,v/b@gone");
+    assert_eq!(known_items(&text, &[found("a")]), gone);
+    assert_eq!(known_items("v/a@4", &[found("a")]), []);
+    assert_eq!(items_with(&[], &gone), "v/b@gone");
+    let problem = |reason| Problem::new(reason, "no item titled \"b\".");
+    let mut messages = Vec::new();
+    for policy in ["Retain", "Delete", "Merge"] {
+        let owner = external_secret(&serde_json::json!({
+            "data": [{"secretKey": "k", "remoteRef": {"key": "b"}}], "target": {"deletionPolicy": policy}}));
+        for (reason, acts) in [
+            (Reason::ItemNotFound, true),
+            (Reason::NoMatch, true),
+            (Reason::VaultNotInScope, false),
+            (Reason::FieldNotFound, false),
+        ] {
+            assert_eq!(is_gone(&owner, &problem(reason)), acts && policy != "Retain", "{policy} {reason}");
+        }
+        messages.push(after_deletion(&owner, "radarr", &problem(Reason::ItemNotFound)).message);
+        let missing: Vec<(Wanted, Problem)> =
+            wanted(&owner.spec).unwrap().into_iter().map(|wanted| (wanted, problem(Reason::ItemNotFound))).collect();
+        messages.push(without(&owner, &missing));
+    }
+    insta::assert_debug_snapshot!(messages);
 }
 
 #[test]

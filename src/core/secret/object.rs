@@ -1,0 +1,173 @@
+//! The Secret as it is applied, and how a live one differs from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{Resource, ResourceExt};
+
+use super::{Desired, Policy, target_name};
+use crate::{
+    api::{MANAGER, annotations, external_secret::ExternalSecret},
+    core::{
+        fingerprint::Fingerprints,
+        names::{self, Owner, child_labels},
+        sensitive::Sensitive,
+    },
+};
+
+/// Labels and annotations of an ExternalSecret that are not copied to its Secret: they speak of that object only, and
+/// tools would take the Secret for what it is not.
+const NOT_COPIED: [&str; 10] = [
+    "kubectl.kubernetes.io/",
+    "argocd.argoproj.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "helm.toolkit.fluxcd.io/",
+    "reconcile.fluxcd.io/",
+    "meta.helm.sh/",
+    "strongroom.dev/",
+    "external-secrets.io/force-sync",
+    "force-sync",
+    "app.kubernetes.io/managed-by",
+];
+
+/// What the operator notes on a Secret about its making.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Keyed hash of what it was made of.
+    pub inputs: String,
+    /// The items and their versions.
+    pub items: String,
+    /// Keyed hash of its data.
+    pub data: String,
+    /// Keyed hash of the data that the workloads were last restarted for, where that is asked for.
+    pub restarted: Option<String>,
+}
+
+/// The annotation in which something is noted: of its own where several objects write to one Secret.
+pub fn note(name: &str, object: &ExternalSecret) -> String {
+    if Policy::of(object).shares { format!("{name}.{}", object.uid().unwrap_or_default()) } else { name.to_owned() }
+}
+
+/// The field manager of what an ExternalSecret writes.
+pub fn manager(object: &ExternalSecret) -> String {
+    let name = object.name_any();
+    let name = if name.len() > 100 { names::label(&name) } else { name };
+    format!("{MANAGER}/{name}")
+}
+
+/// The labels and annotations of an ExternalSecret that its Secret gets where no template says otherwise.
+pub(super) fn copied(object: &ExternalSecret) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    if object.spec.target.template.is_some() {
+        return (BTreeMap::new(), BTreeMap::new());
+    }
+    let of = |map: Option<&BTreeMap<String, String>>| {
+        let all = map.into_iter().flatten();
+        let fits = all.filter(|(key, _)| !NOT_COPIED.iter().any(|prefix| key.starts_with(prefix)));
+        fits.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    (of(object.metadata.labels.as_ref()), of(object.metadata.annotations.as_ref()))
+}
+
+/// The Secret as it is applied. The notes become annotations, by which a restarted controller sees that nothing
+/// changed.
+pub fn object(owner: &ExternalSecret, desired: &Desired, notes: &Notes) -> Secret {
+    let policy = Policy::of(owner);
+    let (uid, namespace) = (owner.uid().unwrap_or_default(), owner.namespace());
+    let reference = || OwnerReference {
+        api_version: ExternalSecret::api_version(&()).into_owned(),
+        kind: ExternalSecret::kind(&()).into_owned(),
+        name: owner.name_any(),
+        uid: uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    };
+    let (mut labels, mut annotations) = copied(owner);
+    labels.extend(desired.labels.clone());
+    annotations.extend(desired.annotations.clone());
+    if !policy.shares {
+        let owner =
+            Owner { kind: "ExternalSecret", namespace: namespace.clone(), name: owner.name_any(), uid: uid.clone() };
+        labels.extend(child_labels(&owner, None));
+    }
+    let ours = [
+        (annotations::INPUTS, Some(&notes.inputs)),
+        (annotations::ITEMS, Some(&notes.items)),
+        (annotations::DATA, Some(&notes.data)),
+        (annotations::RESTARTED, notes.restarted.as_ref()),
+    ];
+    annotations.extend(ours.into_iter().filter_map(|(name, value)| Some((note(name, owner), value?.clone()))));
+    let template = owner.spec.target.template.as_ref().and_then(|template| template.metadata.clone());
+    let data = desired.data.iter().map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec())));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(target_name(owner).to_owned()),
+            namespace,
+            labels: Some(labels),
+            annotations: Some(annotations),
+            finalizers: template.map(|template| template.finalizers).filter(|finalizers| !finalizers.is_empty()),
+            owner_references: policy.owns.then(|| vec![reference()]),
+            ..ObjectMeta::default()
+        },
+        data: Some(data.collect()),
+        immutable: owner.spec.target.immutable.then_some(true),
+        type_: desired.type_.clone(),
+        ..Secret::default()
+    }
+}
+
+/// Whether a live Secret is not as it should be. Where others share it, only what is ours counts.
+pub fn differs(live: &Secret, wanted: &Secret, owner: &ExternalSecret) -> bool {
+    let holds = |live: Option<&BTreeMap<String, String>>, wanted: Option<&BTreeMap<String, String>>| {
+        wanted.into_iter().flatten().all(|(key, value)| live.and_then(|map| map.get(key)) == Some(value))
+    };
+    let owners = |secret: &Secret| -> Vec<String> {
+        secret.metadata.owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect()
+    };
+    let live_owners = owners(live);
+    let changed =
+        wanted.data.iter().flatten().any(|(key, value)| live.data.as_ref().and_then(|d| d.get(key)) != Some(value));
+    let is_owner = live_owners.iter().any(|uid| Some(uid) == owner.uid().as_ref());
+    changed
+        || !surplus_keys(live, wanted, owner).is_empty()
+        || !holds(live.metadata.labels.as_ref(), wanted.metadata.labels.as_ref())
+        || !holds(live.metadata.annotations.as_ref(), wanted.metadata.annotations.as_ref())
+        || is_owner != Policy::of(owner).owns
+        || wanted.type_.as_ref().is_some_and(|type_| live.type_.as_ref() != Some(type_))
+        || (wanted.immutable == Some(true) && live.immutable != Some(true))
+}
+
+/// Keys of a live Secret that should not be there: all that are not declared, or where others share it, those of them
+/// that are ours.
+pub fn surplus_keys(live: &Secret, wanted: &Secret, owner: &ExternalSecret) -> Vec<String> {
+    let declared = wanted.data.as_ref();
+    let ours = Policy::of(owner).shares.then(|| owned_keys(live, &manager(owner)));
+    let surplus = |key: &&String| {
+        declared.is_none_or(|data| !data.contains_key(*key)) && ours.as_ref().is_none_or(|ours| ours.contains(*key))
+    };
+    live.data.iter().flat_map(BTreeMap::keys).filter(surplus).cloned().collect()
+}
+
+/// Whether a live Secret holds what was last written to it, whatever else changed.
+pub fn is_intact(live: &Secret, owner: &ExternalSecret, fingerprints: &Fingerprints) -> bool {
+    let ours = Policy::of(owner).shares.then(|| owned_keys(live, &manager(owner)));
+    let data = live.data.iter().flatten().filter(|(key, _)| ours.as_ref().is_none_or(|ours| ours.contains(*key)));
+    let data = data.map(|(key, value)| (key.clone(), Sensitive::from(value.0.clone()))).collect();
+    let noted = live.annotations().get(&note(annotations::DATA, owner));
+    noted.is_some_and(|noted| *noted == fingerprints.of_data(&data))
+}
+
+/// The keys that a field manager applied.
+fn owned_keys(secret: &Secret, manager: &str) -> BTreeSet<String> {
+    let ours = secret
+        .metadata
+        .managed_fields
+        .iter()
+        .flatten()
+        .filter(|entry| entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some("Apply"));
+    let data = ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:data")?.as_object());
+    data.flat_map(|fields| fields.keys().filter_map(|key| key.strip_prefix("f:")).map(str::to_owned)).collect()
+}

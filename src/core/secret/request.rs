@@ -1,0 +1,31 @@
+//! What a user asks for by annotation.
+
+use crate::api::{annotations, external_secret::ExternalSecret};
+
+/// A wish of a user, by annotation, that the object be looked at now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The value to write to `lastHandledReconcileAt`.
+    pub requested_at: Option<String>,
+    /// The value to write to `lastHandledForceAt`.
+    pub force_at: Option<String>,
+    /// The server has to be asked for changes first.
+    pub look: bool,
+    /// Values have to be fetched although nothing seems to have changed.
+    pub force: bool,
+}
+
+/// What the annotations ask for that has not been handled yet.
+pub fn request(object: &ExternalSecret) -> Request {
+    let status = object.status.as_ref();
+    let of = |name: &str| object.metadata.annotations.as_ref().and_then(|map| map.get(name)).cloned();
+    let requested_at = of(annotations::REQUESTED_AT);
+    let forced = of(annotations::FORCE_AT).filter(|value| Some(value) == requested_at.as_ref());
+    let wishes: Vec<String> = forced.into_iter().chain(of(annotations::FORCE_SYNC)).collect();
+    let handled = status.and_then(|status| status.last_handled_force_at.clone());
+    let known: Vec<&str> = handled.as_deref().map(|text| text.split(' ').collect()).unwrap_or_default();
+    let force = wishes.iter().any(|wish| !wish.split(' ').all(|word| known.contains(&word)));
+    let look = requested_at.is_some() && requested_at != status.and_then(|s| s.last_handled_reconcile_at.clone());
+    let force_at = if wishes.is_empty() { handled.clone() } else { Some(wishes.join(" ")) };
+    Request { requested_at, force_at, look: look || force, force }
+}
