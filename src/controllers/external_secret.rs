@@ -29,8 +29,12 @@ use crate::{
         secret::{self, Claim, Entry, OTP_SECONDS, Request, Wanted},
         sensitive::Sensitive,
         store::StoreKey,
+        template::Moment,
     },
 };
+
+/// What templates draw chance from, as long as nothing keeps a seed of the cluster's own.
+const FIXED_SEED: [u8; 32] = [0; 32];
 
 /// How long a look for changes that a user asks for is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -214,7 +218,7 @@ async fn sync(
     }
     let fetched = fetch(object, ctx, resolved, request.force || otp).await?;
     let Some(Fetched { yields, newest }) = fetched else { return Ok(false) };
-    let desired = secret::render(&object.spec, yields, now)?;
+    let desired = secret::render(&object.spec, yields, &Moment { now, seed: FIXED_SEED })?;
     let wanted = secret::object(object, &desired, &inputs, &secret::items(&found));
     let Some(written) = write(object, ctx, &wanted).await? else { return Ok(true) };
     if written.changed && object.status.as_ref().is_some_and(|status| status.binding.is_some()) {

@@ -1,27 +1,24 @@
 //! How the names and values of an item become keys and values of a Secret: rewrites, conversion, decoding.
 
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE},
-};
-use regex::RegexBuilder;
-
 use crate::{
     api::external_secret::{ConversionStrategy, DecodingStrategy, NullBytePolicy, RemoteRef, Rewrite},
     core::{
         problem::{Problem, Reason},
+        regexp::Regexp,
         sensitive::{Sensitive, SensitiveMap},
     },
 };
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE},
+};
 
-/// Bytes that a compiled regular expression may need.
-const MAX_REGEX: usize = 1 << 20;
 /// The longest key of a Secret.
 const MAX_KEY: usize = 253;
 
 /// Compiles a regular expression that a user wrote; `place` says in the error where.
-pub fn regex(source: &str, place: &str) -> Result<regex::Regex, Problem> {
-    RegexBuilder::new(source).size_limit(MAX_REGEX).build().map_err(|error| {
+pub fn regex(source: &str, place: &str) -> Result<Regexp, Problem> {
+    Regexp::new(source).map_err(|error| {
         Problem::new(Reason::InvalidSpec, format!("{place}: {source:?} is no regular expression: {error}"))
     })
 }
@@ -46,7 +43,7 @@ pub fn keys(
         };
         let regex = regex(&rule.source, &format!("{place}.regexp.source"))?;
         for (key, _) in &mut values {
-            *key = regex.replace_all(key, rule.target.as_str()).into_owned();
+            *key = regex.replace_all(key, &rule.target);
         }
     }
     let strategy = remote.conversion_strategy.unwrap_or_default();

@@ -13,7 +13,6 @@ use super::{Entry, Wanted, target_name};
 use crate::{
     api::{
         annotations,
-        common::Time,
         external_secret::{CreationPolicy, ExternalSecret, ExternalSecretSpec, MergePolicy},
     },
     core::{
@@ -21,7 +20,7 @@ use crate::{
         problem::{Problem, Reason},
         rewrite::{check_key, decode, keys},
         sensitive::{Sensitive, SensitiveMap},
-        template::{self, Values},
+        template::{self, Engine, Moment, Values},
     },
 };
 
@@ -45,7 +44,7 @@ pub struct Desired {
 pub fn render(
     spec: &ExternalSecretSpec,
     yields: Vec<(Wanted, Vec<(String, Sensitive)>)>,
-    now: Time,
+    moment: &Moment,
 ) -> Result<Desired, Problem> {
     let source = source(spec, yields)?;
     let template = spec.target.template.clone().unwrap_or_default();
@@ -54,7 +53,7 @@ pub fn render(
     let merges = template.data.is_empty() || template.merge_policy == Some(MergePolicy::Merge);
     let mut data = if merges { source } else { SensitiveMap::new() };
     for (key, text) in &template.data {
-        data.insert(key.clone(), template::render(text, &at("data", key), &values, now)?);
+        data.insert(key.clone(), template::render(Engine::Go, text, &at("data", key), &values, moment)?);
     }
     for key in data.keys() {
         check_key(key)?;
@@ -67,7 +66,7 @@ pub fn render(
     let metadata = template.metadata.unwrap_or_default();
     let texts = |place: &str, map: &BTreeMap<String, String>| -> Result<BTreeMap<String, String>, Problem> {
         let rendered = map.iter().map(|(key, text)| {
-            let value = template::render(text, &at(place, key), &values, now)?;
+            let value = template::render(Engine::Go, text, &at(place, key), &values, moment)?;
             Ok((key.clone(), value.expose_str().unwrap_or_default().to_owned()))
         });
         rendered.collect()

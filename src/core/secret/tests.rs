@@ -9,7 +9,7 @@ use k8s_openapi::{
 use super::*;
 use crate::{
     api::{MANAGER, common::Time, external_secret::Binding, labels},
-    core::sensitive::Sensitive,
+    core::{sensitive::Sensitive, template::Moment},
 };
 
 fn external_secret(spec: &serde_json::Value) -> ExternalSecret {
@@ -37,7 +37,7 @@ fn rendered(spec: &serde_json::Value, fields: &[(&str, &str)]) -> Result<Desired
         let values = fields.iter().take(if one { 1 } else { usize::MAX });
         (wanted, values.map(|(name, value)| ((*name).to_owned(), Sensitive::from(*value))).collect())
     });
-    render(&spec, yields.collect(), now())
+    render(&spec, yields.collect(), &Moment { now: now(), seed: [0; 32] })
 }
 
 fn text(desired: &Desired) -> BTreeMap<&str, &str> {
