@@ -27,6 +27,7 @@ use crate::{
         problem::{Problem, Reason},
         secret::{self, Claim, Hold, Ingredients, Notes, OTP_SECONDS, OriginKind, Policy, Request, Wanted, What},
         store::StoreKey,
+        template::Moment,
     },
 };
 use sources::{Missing, Resolution, fetch, is_of_the_store, origins, prove_gone, resolve};
@@ -244,9 +245,9 @@ impl Look<'_> {
         let texts = secret::texts(&object.spec, &origins)?;
         let fetched = fetch(object, ctx, &resolution.resolved, request.force || resolution.is_otp()).await?;
         let Some(fetched) = fetched else { return Ok(false) };
-        let seed = ctx.fingerprints.seed(&[&inputs]);
+        let moment = Moment { now: ctx.now(), seed: ctx.fingerprints.seed(&[&inputs]) };
         let ingredients = Ingredients { yields: fetched.yields, texts };
-        let desired = secret::render(&object.spec, ingredients, ctx.now(), seed)?;
+        let desired = secret::render(&object.spec, ingredients, &moment)?;
         if !Policy::of(object).writes() {
             self.synced(resolution, None).await?;
             return Ok(true);

@@ -19,6 +19,7 @@ pub mod names;
 pub mod near;
 pub mod problem;
 pub mod reference;
+pub mod regexp;
 pub mod repository;
 pub mod restart;
 pub mod restic;

@@ -6,28 +6,23 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE},
 };
-use regex::RegexBuilder;
 
 use crate::{
-    api::{
-        common::Time,
-        external_secret::{ConversionStrategy, DecodingStrategy, Find, NullBytePolicy, RemoteRef, Rewrite},
-    },
+    api::external_secret::{ConversionStrategy, DecodingStrategy, Find, NullBytePolicy, RemoteRef, Rewrite},
     core::{
         problem::{Problem, Reason},
+        regexp::Regexp,
         sensitive::{Sensitive, SensitiveMap},
-        template::{self, Values},
+        template::{self, Engine, Moment, Values},
     },
 };
 
-/// Bytes that a compiled regular expression may need.
-const MAX_REGEX: usize = 1 << 20;
 /// The longest key of a Secret.
 const MAX_KEY: usize = 253;
 
 /// Compiles a regular expression that a user wrote; `place` says in the error where.
-pub fn regex(source: &str, place: &str) -> Result<regex::Regex, Problem> {
-    RegexBuilder::new(source).size_limit(MAX_REGEX).build().map_err(|error| {
+pub fn regex(source: &str, place: &str) -> Result<Regexp, Problem> {
+    Regexp::new(source).map_err(|error| {
         Problem::new(Reason::InvalidSpec, format!("{place}: {source:?} is no regular expression: {error}"))
     })
 }
@@ -74,7 +69,7 @@ pub fn keys(
     encoding: &Encoding,
     rewrites: &[Rewrite],
     place: &str,
-    now: Time,
+    moment: &Moment,
 ) -> Result<SensitiveMap, Problem> {
     let mut values = values;
     for (index, rewrite) in rewrites.iter().enumerate() {
@@ -82,11 +77,11 @@ pub fn keys(
         if let Some(rule) = &rewrite.regexp {
             let regex = regex(&rule.source, &format!("{place}.regexp.source"))?;
             for (key, _) in &mut values {
-                *key = regex.replace_all(key, rule.target.as_str()).into_owned();
+                *key = regex.replace_all(key, &rule.target);
             }
         } else if let Some(rule) = &rewrite.transform {
             for (key, _) in &mut values {
-                *key = transformed(key, &rule.template, &format!("{place}.transform.template"), now)?;
+                *key = transformed(key, &rule.template, &format!("{place}.transform.template"), moment)?;
             }
         } else if let Some(rule) = &rewrite.merge {
             let input = distinct(values, encoding, &place)?;
@@ -119,9 +114,9 @@ fn distinct(values: Vec<(String, Sensitive)>, encoding: &Encoding, place: &str) 
 }
 
 /// A key as a template makes it, in which it is `.value`.
-fn transformed(key: &str, template: &str, place: &str, now: Time) -> Result<String, Problem> {
+fn transformed(key: &str, template: &str, place: &str, moment: &Moment) -> Result<String, Problem> {
     let values = Values::from(&SensitiveMap::from([("value".to_owned(), Sensitive::from(key))]));
-    let made = template::render(template, place, &values, now)?;
+    let made = template::render(Engine::Go, template, place, &values, moment)?;
     Ok(made.expose_str().unwrap_or_default().to_owned())
 }
 
@@ -185,8 +180,8 @@ mod tests {
         Encoding::from(&serde_json::from_value::<RemoteRef>(value).unwrap())
     }
 
-    fn now() -> Time {
-        "2026-11-03T07:08:09Z".parse().unwrap()
+    fn moment() -> Moment {
+        Moment { now: "2026-11-03T07:08:09Z".parse().unwrap(), seed: [7; 32] }
     }
 
     fn rewritten(
@@ -196,7 +191,7 @@ mod tests {
     ) -> Result<Vec<String>, Problem> {
         let values = names.iter().enumerate().map(|(i, name)| ((*name).to_owned(), Sensitive::from(format!("{i}"))));
         let rewrites: Vec<Rewrite> = serde_json::from_value(rewrites).unwrap();
-        keys(values.collect(), &remote(more), &rewrites, "dataFrom[0]", now()).map(|map| map.into_keys().collect())
+        keys(values.collect(), &remote(more), &rewrites, "dataFrom[0]", &moment()).map(|map| map.into_keys().collect())
     }
 
     #[test]

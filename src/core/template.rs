@@ -1,15 +1,21 @@
-//! Go templates with the rules of External Secrets Operator (its engine `v2`): the data is a map of strings, a key
-//! that is not there is an error, and the functions are those of sprig that users use, the deterministic ones.
+//! Templates: Go's with the rules of External Secrets Operator (its engine `v2`), or minijinja. The data is a map of
+//! strings, a key that is not there is an error, and both have the same functions.
 //!
 //! A template comes from a user and is rendered in the controller, so its work and its result are bounded, and an
 //! error never holds a value.
 
-mod date;
 mod functions;
+mod go;
+mod jinja;
+mod work;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
-use gotmpl::{MissingKey, Template, TemplateError, Value};
+use gotmpl::Value;
 
 use crate::{
     api::common::Time,
@@ -20,21 +26,34 @@ use crate::{
     },
 };
 
-/// Bytes that a template may make: what a Secret can hold.
-const MAX_OUTPUT: usize = 1 << 20;
-/// Rounds of all `range` of one template together.
-const MAX_ROUNDS: u64 = 10_000;
-/// A template's own name, such as no user gives to a `define` in it.
-const NAME: &str = "\u{1}";
-/// Ends every template: the engine drops without an error what follows an `end` or `else` that ends nothing.
-const END: char = '\u{3}';
-/// Marks errors of our own functions: their texts hold no value.
-const OURS: &str = "\u{2}";
+/// Bytes that a template may have and make: what a Secret can hold.
+const MAX_BYTES: usize = 1 << 20;
+/// Room for the calls of an engine, whatever the thread has: parsers and values may nest.
+const STACK: usize = 64 << 20;
+
+/// What renders a template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// Go's templates.
+    #[default]
+    Go,
+    /// Jinja's.
+    Minijinja,
+}
+
+/// What a rendering depends on besides the template and the values.
+#[derive(Clone)]
+pub struct Moment {
+    /// The time that `now` shows.
+    pub now: Time,
+    /// Where chance comes from: the same seed gives the same text. Secret, as passwords may be made of it.
+    pub seed: [u8; 32],
+}
 
 /// Values that templates can use.
 #[derive(Clone)]
 pub struct Values {
-    map: Value,
+    map: Arc<BTreeMap<Arc<str>, Value>>,
     /// Keys whose values are no text.
     binary: Vec<String>,
 }
@@ -51,102 +70,87 @@ impl From<&SensitiveMap> for Values {
                 None => binary.push(key.clone()),
             }
         }
-        Self { map: Value::Map(Arc::new(map)), binary }
+        Self { map: Arc::new(map), binary }
     }
 }
 
 impl Values {
-    fn names(&self) -> impl Iterator<Item = &str> {
-        let map = if let Value::Map(map) = &self.map { Some(map) } else { None };
-        map.into_iter().flat_map(|map| map.keys().map(|key| &**key))
+    /// Says that a key is not there, or that its value is none that a template can hold.
+    fn missing(&self, key: &str) -> String {
+        if self.binary.iter().any(|binary| binary == key) {
+            return format!(
+                "the value of {key:?} is binary, which a template cannot hold: take it by an entry of data"
+            );
+        }
+        let names: Vec<&str> = self.map.keys().map(|key| &**key).collect();
+        let hint = did_you_mean(key, names.iter().copied());
+        format!("no key {key:?}.{hint} The keys are: {names:?}")
     }
 }
 
-/// Renders a template. `place` says in errors where it stands, such as `target.template.data.URL`.
-pub fn render(template: &str, place: &str, values: &Values, now: Time) -> Result<Sensitive, Problem> {
-    let fail = |error: &TemplateError| {
-        let why = explain(error, values);
-        Problem::new(Reason::TemplateError, format!("{place}: {why}"))
+/// Renders a template. `place` says in errors where it stands, such as `target.template.data.URL`, and templates in
+/// different places make different things of the same seed.
+pub fn render(
+    engine: Engine,
+    template: &str,
+    place: &str,
+    values: &Values,
+    moment: &Moment,
+) -> Result<Sensitive, Problem> {
+    let fail = |why: &str| Problem::new(Reason::TemplateError, format!("{place}: {why}"));
+    let marks: &[&str] = match engine {
+        Engine::Go => &["{{"],
+        Engine::Minijinja => &["{{", "{%", "{#"],
     };
-    if !template.contains("{{") {
+    if !marks.iter().any(|mark| template.contains(mark)) {
         return Ok(Sensitive::from(template));
     }
-    // First alone, so that an error does not speak of our own mark.
-    Template::new(NAME).parse(template).map_err(|error| fail(&error))?;
-    let parsed = Template::new(NAME)
-        .missing_key(MissingKey::Error)
-        .max_range_iters(MAX_ROUNDS)
-        .funcs(functions::all(now))
-        .parse(&format!("{template}{END}"))
-        .map_err(|error| fail(&error))?;
-    let mut output = Bounded(String::new());
-    match parsed.execute_fmt(&mut output, &values.map) {
-        Ok(()) if output.0.ends_with(END) => {
-            output.0.pop();
-            Ok(Sensitive::from(output.0))
-        }
-        Ok(()) => {
-            let message = format!("{place}: an {{{{ end }}}} or {{{{ else }}}} is without its {{{{ if }}}}");
-            Err(Problem::new(Reason::TemplateError, message))
-        }
-        Err(error) => Err(fail(&error)),
+    if template.len() > MAX_BYTES {
+        return Err(fail(&format!("the template is larger than {MAX_BYTES} bytes, which no Secret can hold")));
     }
+    let work = Arc::new(work::Work::new(moment, place));
+    let run = || match engine {
+        Engine::Go => go::render(template, values, &work),
+        Engine::Minijinja => jinja::render(template, values, &work),
+    };
+    // A panic's text may hold a value, so nothing of it is told.
+    let ran = stacker::grow(STACK, || catch_unwind(AssertUnwindSafe(run)));
+    let rendered = ran.unwrap_or_else(|_| Err("the template engine fails on it".to_owned()));
+    rendered.map(Sensitive::from).map_err(|why| fail(&why))
 }
 
-/// A text that refuses to grow beyond what a Secret can hold.
-struct Bounded(String);
+/// Renders a template and reads the result as a YAML map of keys and texts.
+pub fn render_map(
+    engine: Engine,
+    template: &str,
+    place: &str,
+    values: &Values,
+    moment: &Moment,
+) -> Result<SensitiveMap, Problem> {
+    let fail = |why: &str| Problem::new(Reason::TemplateError, format!("{place}: what the template renders to: {why}"));
+    let rendered = render(engine, template, place, values, moment)?;
+    let text = rendered.expose_str().ok_or_else(|| fail("is no text"))?;
+    let read = catch_unwind(|| functions::read_texts(text));
+    let read = read.unwrap_or_else(|_| Err("the YAML cannot be read".to_owned())).map_err(|why| fail(&why))?;
+    Ok(read.into_iter().map(|(key, value)| (key, Sensitive::from(value))).collect())
+}
 
-impl fmt::Write for Bounded {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.0.len() + text.len() > MAX_OUTPUT {
-            return Err(fmt::Error);
-        }
-        self.0.push_str(text);
-        Ok(())
+/// The functions of templates, in groups, as the documents list them.
+pub fn function_groups() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    functions::GROUPS.iter().map(|(group, table)| (*group, table.iter().map(|function| function.name).collect()))
+}
+
+/// The functions that External Secrets Operator has and that are refused.
+pub fn refused_functions() -> impl Iterator<Item = &'static str> {
+    functions::refused_names()
+}
+
+/// Says that there is no function of a name, or why it is refused.
+fn unknown(name: &str, others: &[&str]) -> String {
+    if let Some(why) = functions::refused(name) {
+        return format!("function {name:?} is not available: {why}");
     }
-}
-
-/// An error in words that hold no value.
-fn explain(error: &TemplateError, values: &Values) -> String {
-    match error {
-        TemplateError::Parse { line, col, message, .. } | TemplateError::Lex { line, col, message, .. } => {
-            format!("line {line}, column {col}: {message}")
-        }
-        TemplateError::UndefinedFunction(name) => undefined(name),
-        TemplateError::MissingKey { key } if values.binary.contains(key) => {
-            format!("the value of {key:?} is binary, which a template cannot hold: take it by an entry of data")
-        }
-        TemplateError::MissingKey { key } => {
-            let names: Vec<&str> = values.names().collect();
-            let hint = did_you_mean(key, names.iter().copied());
-            format!("no key {key:?}.{hint} The keys are: {names:?}")
-        }
-        TemplateError::Exec(text) => match text.strip_prefix(OURS) {
-            Some(ours) => ours.to_owned(),
-            None => without_values(text).to_owned(),
-        },
-        TemplateError::IndexOutOfRange { .. } => "an index is out of range".to_owned(),
-        TemplateError::Write => format!("the result is larger than {MAX_OUTPUT} bytes, which no Secret can hold"),
-        TemplateError::RecursionLimit => "templates call each other without end".to_owned(),
-        TemplateError::RangeIterLimit => format!("range goes on for more than {MAX_ROUNDS} rounds"),
-        TemplateError::FuncPanic { name, .. } => format!("function {name:?} fails"),
-        TemplateError::TypeMismatch { .. }
-        | TemplateError::UndefinedTemplate(_)
-        | TemplateError::UndefinedVariable(_)
-        | TemplateError::ArgCount { .. }
-        | TemplateError::NotIterable(_) => error.to_string(),
-        _ => "the template fails".to_owned(),
-    }
-}
-
-/// An error text of the template engine up to where it may quote a value.
-fn without_values(text: &str) -> &str {
-    let end = [" got ", "length of ", "can't use ", "out of range"].iter().filter_map(|word| text.find(word)).min();
-    end.map_or(text, |end| text[..end].trim_end_matches([' ', ',', ':']))
-}
-
-fn undefined(name: &str) -> String {
-    let hint = did_you_mean(name, functions::names());
+    let hint = did_you_mean(name, functions::all().map(|function| function.name).chain(others.iter().copied()));
     format!("function {name:?} is not defined.{hint}")
 }
 

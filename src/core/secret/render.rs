@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 
 use super::{Entry, Text, Wanted, What, texts::Goal};
 use crate::{
-    api::{
-        common::Time,
-        external_secret::{EngineVersion, ExternalSecretSpec, MergePolicy, Template},
-    },
+    api::external_secret::{EngineVersion, ExternalSecretSpec, MergePolicy, Template},
     core::{
         problem::{Problem, Reason},
         rewrite::{Encoding, check_key, decode, keys},
         sensitive::{Sensitive, SensitiveMap},
-        template::{self, Values},
+        template::{self, Engine, Moment, Values},
     },
 };
 
@@ -43,21 +40,14 @@ pub struct Ingredients {
 
 /// Composes a Secret. Of what has one key, a template of `data` wins over `templateFrom`, a later one there over an
 /// earlier one, and both over what the references yield.
-///
-/// `seed` is what looks random in templates is made from: the same for the same inputs, so that nothing flaps.
-pub fn render(
-    spec: &ExternalSecretSpec,
-    ingredients: Ingredients,
-    now: Time,
-    seed: [u8; 32],
-) -> Result<Desired, Problem> {
-    let source = source(spec, ingredients.yields, now)?;
+pub fn render(spec: &ExternalSecretSpec, ingredients: Ingredients, moment: &Moment) -> Result<Desired, Problem> {
+    let source = source(spec, ingredients.yields, moment)?;
     let template = spec.target.template.clone().unwrap_or_default();
-    if template.engine_version == Some(EngineVersion::Minijinja) {
-        let message = "spec.target.template.engineVersion minijinja is not supported by this version: remove it";
-        return Err(Problem::new(Reason::NotSupported, message));
-    }
-    let kitchen = Kitchen { values: Values::from(&source), now, seed };
+    let engine = match template.engine_version.unwrap_or_default() {
+        EngineVersion::V2 => Engine::Go,
+        EngineVersion::Minijinja => Engine::Minijinja,
+    };
+    let kitchen = Kitchen { engine, values: Values::from(&source), moment };
     let declares = !template.data.is_empty() || !template.template_from.is_empty();
     let merges = !declares || template.merge_policy == Some(MergePolicy::Merge);
     let mut desired = Desired { type_: template.type_.clone(), ..Desired::default() };
@@ -108,15 +98,15 @@ fn put(desired: &mut Desired, goal: Goal, key: String, value: Sensitive) {
 }
 
 /// What every template of one Secret is rendered with.
-struct Kitchen {
+struct Kitchen<'a> {
+    engine: Engine,
     values: Values,
-    now: Time,
-    seed: [u8; 32],
+    moment: &'a Moment,
 }
 
-impl Kitchen {
+impl Kitchen<'_> {
     fn render(&self, text: &str, place: &str) -> Result<Sensitive, Problem> {
-        template::render(text, place, &self.values, self.now)
+        template::render(self.engine, text, place, &self.values, self.moment)
     }
 
     fn text(&self, text: &Text) -> Result<Vec<(String, Sensitive)>, Problem> {
@@ -126,7 +116,8 @@ impl Kitchen {
         };
         let made = match &text.key {
             Some(key) => self.render(source, place).map(|value| vec![(key.clone(), value)]),
-            None => Err(Problem::new(Reason::NotSupported, format!("{place}: KeysAndValues"))),
+            None => template::render_map(self.engine, source, place, &self.values, self.moment)
+                .map(|map| map.into_iter().collect()),
         };
         // What an error quotes of a template is no secret, unless the template itself is one.
         let silent = |problem: Problem| {
@@ -142,7 +133,7 @@ impl Kitchen {
 fn source(
     spec: &ExternalSecretSpec,
     yields: Vec<(Wanted, Vec<(String, Sensitive)>)>,
-    now: Time,
+    moment: &Moment,
 ) -> Result<SensitiveMap, Problem> {
     let mut source = SensitiveMap::new();
     for (wanted, values) in yields {
@@ -157,7 +148,7 @@ fn source(
                     (Some(extract), _) => Encoding::from(extract),
                     (None, find) => find.as_ref().map(Encoding::from).unwrap_or_default(),
                 };
-                source.extend(keys(values, &encoding, &entry.rewrite, &place, now)?);
+                source.extend(keys(values, &encoding, &entry.rewrite, &place, moment)?);
             }
             Entry::Data(index) => {
                 let entry = &spec.data[index];

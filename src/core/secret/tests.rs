@@ -9,7 +9,10 @@ use k8s_openapi::{
 use super::*;
 use crate::{
     api::{MANAGER, annotations, common::Time, external_secret::ExternalSecretStatus, labels},
-    core::sensitive::{Sensitive, SensitiveMap},
+    core::{
+        sensitive::{Sensitive, SensitiveMap},
+        template::Moment,
+    },
 };
 
 fn external_secret(spec: &serde_json::Value) -> ExternalSecret {
@@ -42,7 +45,7 @@ fn rendered_with(spec: &serde_json::Value, fields: &[(&str, &str)], origins: &[O
         (wanted, values.map(|(name, value)| ((*name).to_owned(), Sensitive::from(*value))).collect())
     });
     let ingredients = Ingredients { yields: yields.collect(), texts: texts(&spec, origins)? };
-    render(&spec, ingredients, now(), [7; 32])
+    render(&spec, ingredients, &Moment { now: now(), seed: [7; 32] })
 }
 
 fn fingerprints() -> Fingerprints {
@@ -278,6 +281,11 @@ fn templates_from_elsewhere_come_in_their_order() {
             serde_json::json!({"templateFrom": [hidden, files], "data": {"b.yaml": "mine"}}),
             vec![("a.yaml", "user: u"), ("b.yaml", "mine")],
         ),
+        (
+            serde_json::json!({"templateFrom": [{"literal": "a: {{ .USER }}\nb: '2'"}, files]}),
+            vec![("a", "u"), ("a.yaml", "user: u"), ("b", "2"), ("b.yaml", "b")],
+        ),
+        (serde_json::json!({"engineVersion": "minijinja", "data": {"a": "{{ USER | upper }}"}}), vec![("a", "U")]),
         (
             serde_json::json!({"templateFrom": [hidden], "mergePolicy": "Merge"}),
             vec![("PASS", "p"), ("USER", "u"), ("a.yaml", "hidden p")],

@@ -1,0 +1,439 @@
+//! Times in Go's layouts, in which the reference time `Mon Jan 2 15:04:05 MST 2006` stands for itself.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, TimeDelta, Timelike, Utc};
+use chrono_tz::{OffsetName, Tz};
+
+/// A time with the zone that it is shown in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    /// The time.
+    pub(super) at: DateTime<Utc>,
+    zone: Zone,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Zone {
+    Named(Tz),
+    Fixed(FixedOffset),
+}
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+
+/// As Go shows a time.
+const SHOWN: &str = "2006-01-02 15:04:05.999999999 -0700 MST";
+
+/// Parts of layouts. Where one begins with another, the longer is first.
+const PARTS: &[&str] = &[
+    "January",
+    "Jan",
+    "Monday",
+    "Mon",
+    "MST",
+    "2006",
+    "-07:00:00",
+    "-070000",
+    "-07:00",
+    "-0700",
+    "-07",
+    "Z07:00:00",
+    "Z070000",
+    "Z07:00",
+    "Z0700",
+    "Z07",
+    "002",
+    "01",
+    "02",
+    "03",
+    "04",
+    "05",
+    "06",
+    "15",
+    "PM",
+    "pm",
+    "__2",
+    "_2006",
+    "_2",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+];
+
+enum Piece<'a> {
+    Literal(&'a str),
+    Part(&'static str),
+    /// A fraction of a second: its separator, its digits, and whether zeros at its end are left out.
+    Fraction(char, usize, bool),
+}
+
+/// A layout in pieces.
+fn pieces(layout: &str) -> Vec<Piece<'_>> {
+    let mut found = vec![];
+    let (mut start, mut at) = (0, 0);
+    while at < layout.len() {
+        let rest = &layout[at..];
+        let part = PARTS.iter().find(|part| rest.starts_with(**part));
+        // `Jan` and `Mon` are parts only where no small letter follows.
+        let part = part.filter(|part| {
+            !matches!(**part, "Jan" | "Mon") || !rest[3..].starts_with(|c: char| c.is_ascii_lowercase())
+        });
+        let (piece, length) = match (part, fraction(rest)) {
+            (_, Some((piece, length))) => (piece, length),
+            // An underscore before the year is one.
+            (Some(&"_2006"), None) => (Piece::Literal("_"), 1),
+            (Some(part), None) => (Piece::Part(part), part.len()),
+            (None, None) => {
+                at += rest.chars().next().map_or(1, char::len_utf8);
+                continue;
+            }
+        };
+        if start < at {
+            found.push(Piece::Literal(&layout[start..at]));
+        }
+        found.push(piece);
+        at += length;
+        start = at;
+    }
+    if start < at {
+        found.push(Piece::Literal(&layout[start..]));
+    }
+    found
+}
+
+fn fraction(rest: &str) -> Option<(Piece<'static>, usize)> {
+    let separator = rest.chars().next().filter(|c| matches!(c, '.' | ','))?;
+    let digit = rest[1..].chars().next().filter(|c| matches!(c, '0' | '9'))?;
+    let count = rest[1..].chars().take_while(|c| *c == digit).count();
+    let ends = !rest[1 + count..].starts_with(|c: char| c.is_ascii_digit());
+    ends.then_some((Piece::Fraction(separator, count, digit == '9'), count + 1))
+}
+
+impl Stamp {
+    /// A time in UTC.
+    pub(super) fn utc(at: DateTime<Utc>) -> Self {
+        Self { at, zone: Zone::Named(Tz::UTC) }
+    }
+
+    /// The same time in a zone by its name; in UTC where there is none of that name, as in sprig.
+    pub(super) fn in_zone(self, name: &str) -> Self {
+        Self { zone: Zone::Named(name.parse().unwrap_or(Tz::UTC)), ..self }
+    }
+
+    /// The same zone at another time.
+    pub(super) fn plus(self, delta: TimeDelta) -> Option<Self> {
+        Some(Self { at: self.at.checked_add_signed(delta)?, ..self })
+    }
+
+    /// A time in the text that a template shows, or of RFC 3339.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let rfc = || Self::parse("2006-01-02T15:04:05Z07:00", text);
+        Self::parse(SHOWN, text).or_else(rfc)
+    }
+
+    /// As Go shows it.
+    pub(super) fn show(self) -> String {
+        self.format(SHOWN)
+    }
+
+    fn local(self) -> (DateTime<FixedOffset>, String) {
+        match self.zone {
+            Zone::Named(zone) => {
+                let local = self.at.with_timezone(&zone);
+                let name = local.offset().abbreviation().unwrap_or("UTC").to_owned();
+                (local.fixed_offset(), name)
+            }
+            Zone::Fixed(offset) => {
+                let name = if offset.local_minus_utc() == 0 { "UTC".to_owned() } else { shift(offset, "-0700") };
+                (self.at.with_timezone(&offset), name)
+            }
+        }
+    }
+
+    /// In a layout.
+    pub(super) fn format(self, layout: &str) -> String {
+        let (local, zone) = self.local();
+        let mut text = String::new();
+        for piece in pieces(layout) {
+            // Writing into a String cannot fail.
+            let _ = match piece {
+                Piece::Literal(literal) => text.write_str(literal),
+                Piece::Fraction(separator, digits, short) => {
+                    let nanos = format!("{:09}", local.nanosecond() % 1_000_000_000);
+                    let shown = &nanos[..digits.min(9)];
+                    let shown = if short { shown.trim_end_matches('0') } else { shown };
+                    if shown.is_empty() {
+                        Ok(())
+                    } else {
+                        write!(text, "{separator}{shown:0<digits$.digits$}", digits = shown.len())
+                    }
+                }
+                Piece::Part(part) => text.write_str(&component(part, &local, &zone)),
+            };
+        }
+        text
+    }
+
+    /// Reads a time in a layout; what the layout does not name is that of year 0.
+    pub(super) fn parse(layout: &str, text: &str) -> Option<Self> {
+        Reader::default().read(layout, text)
+    }
+}
+
+/// An offset in Go's spelling.
+fn shift(offset: FixedOffset, part: &str) -> String {
+    let seconds = offset.local_minus_utc();
+    if part.starts_with('Z') && seconds == 0 {
+        return "Z".to_owned();
+    }
+    let sign = if seconds < 0 { '-' } else { '+' };
+    let (hours, minutes, rest) = (seconds.abs() / 3600, seconds.abs() / 60 % 60, seconds.abs() % 60);
+    match &part[1..] {
+        "07" => format!("{sign}{hours:02}"),
+        "07:00" => format!("{sign}{hours:02}:{minutes:02}"),
+        "07:00:00" => format!("{sign}{hours:02}:{minutes:02}:{rest:02}"),
+        "070000" => format!("{sign}{hours:02}{minutes:02}{rest:02}"),
+        _ => format!("{sign}{hours:02}{minutes:02}"),
+    }
+}
+
+fn component(part: &str, time: &DateTime<FixedOffset>, zone: &str) -> String {
+    let month = MONTHS[time.month0() as usize % 12];
+    let day = DAYS[time.weekday().num_days_from_monday() as usize % 7];
+    let (afternoon, twelve) = time.hour12();
+    match part {
+        "January" => month.to_owned(),
+        "Jan" => month[..3].to_owned(),
+        "Monday" => day.to_owned(),
+        "Mon" => day[..3].to_owned(),
+        "MST" => zone.to_owned(),
+        "2006" => format!("{:04}", time.year()),
+        "06" => format!("{:02}", time.year().rem_euclid(100)),
+        "01" => format!("{:02}", time.month()),
+        "1" => time.month().to_string(),
+        "02" => format!("{:02}", time.day()),
+        "_2" => format!("{:2}", time.day()),
+        "2" => time.day().to_string(),
+        "002" => format!("{:03}", time.ordinal()),
+        "__2" => format!("{:3}", time.ordinal()),
+        "15" => format!("{:02}", time.hour()),
+        "03" => format!("{twelve:02}"),
+        "3" => twelve.to_string(),
+        "04" => format!("{:02}", time.minute()),
+        "4" => time.minute().to_string(),
+        "05" => format!("{:02}", time.second()),
+        "5" => time.second().to_string(),
+        "PM" => if afternoon { "PM" } else { "AM" }.to_owned(),
+        "pm" => if afternoon { "pm" } else { "am" }.to_owned(),
+        other => shift(*time.offset(), other),
+    }
+}
+
+/// What a text says so far.
+struct Reader {
+    year: i32,
+    month: u32,
+    day: u32,
+    hour: u32,
+    minute: u32,
+    second: u32,
+    nanos: u32,
+    afternoon: Option<bool>,
+    ordinal: Option<u32>,
+    offset: i32,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            year: 0,
+            month: 1,
+            day: 1,
+            hour: 0,
+            minute: 0,
+            second: 0,
+            nanos: 0,
+            afternoon: None,
+            ordinal: None,
+            offset: 0,
+        }
+    }
+}
+
+impl Reader {
+    fn read(mut self, layout: &str, text: &str) -> Option<Stamp> {
+        let mut rest = text;
+        let mut after_seconds = false;
+        for piece in pieces(layout) {
+            let is_fraction = matches!(piece, Piece::Fraction(..));
+            // As Go: a fraction may follow the seconds though the layout does not name it.
+            if after_seconds
+                && !is_fraction
+                && rest.starts_with(['.', ','])
+                && rest[1..].starts_with(|c: char| c.is_ascii_digit())
+            {
+                rest = self.fraction(rest, None)?;
+            }
+            after_seconds = false;
+            rest = match piece {
+                Piece::Literal(literal) => rest.strip_prefix(literal)?,
+                Piece::Fraction(_, digits, short) => self.fraction(rest, (!short).then_some(digits))?,
+                Piece::Part(part) => {
+                    after_seconds = matches!(part, "05" | "5");
+                    self.part(part, rest)?
+                }
+            };
+        }
+        if after_seconds && rest.starts_with(['.', ',']) {
+            rest = self.fraction(rest, None)?;
+        }
+        rest.is_empty().then_some(())?;
+        self.stamp()
+    }
+
+    fn part<'a>(&mut self, part: &str, text: &'a str) -> Option<&'a str> {
+        let (field, digits) = match part {
+            "2006" => {
+                let (year, rest) = number(text, 4, 4)?;
+                self.year = year.try_into().ok()?;
+                return Some(rest);
+            }
+            "06" => {
+                let (year, rest) = number(text, 2, 2)?;
+                self.year = i32::try_from(year).ok()? + if year >= 69 { 1900 } else { 2000 };
+                return Some(rest);
+            }
+            "January" | "Jan" => {
+                let (index, rest) = name(text, &MONTHS, part == "Jan")?;
+                self.month = index + 1;
+                return Some(rest);
+            }
+            "Monday" | "Mon" => return name(text, &DAYS, part == "Mon").map(|(_, rest)| rest),
+            "MST" => return zone_name(text),
+            "PM" | "pm" => {
+                let (half, rest) = text.split_at_checked(2)?;
+                self.afternoon = Some(match half {
+                    "PM" | "pm" => true,
+                    "AM" | "am" => false,
+                    _ => return None,
+                });
+                return Some(rest);
+            }
+            "002" => {
+                let (day, rest) = number(text, 3, 3)?;
+                self.ordinal = Some(day);
+                return Some(rest);
+            }
+            "01" => (&mut self.month, 2),
+            "1" => (&mut self.month, 1),
+            "02" => (&mut self.day, 2),
+            "_2" | "2" | "__2" => (&mut self.day, 1),
+            "03" => (&mut self.hour, 2),
+            "15" | "3" => (&mut self.hour, 1),
+            "04" => (&mut self.minute, 2),
+            "4" => (&mut self.minute, 1),
+            "05" => (&mut self.second, 2),
+            "5" => (&mut self.second, 1),
+            other => return self.zone(other, text),
+        };
+        let text = if part.starts_with('_') { text.trim_start_matches(' ') } else { text };
+        let (value, rest) = number(text, digits, 2)?;
+        *field = value;
+        Some(rest)
+    }
+
+    fn fraction<'a>(&mut self, text: &'a str, digits: Option<usize>) -> Option<&'a str> {
+        let Some(after) = text.strip_prefix(['.', ',']) else {
+            return if digits.is_none() { Some(text) } else { None };
+        };
+        let count = after.chars().take_while(char::is_ascii_digit).count();
+        let count = if digits.is_some_and(|digits| digits != count) { return None } else { count };
+        self.nanos = format!("{:0<9.9}", &after[..count]).parse().ok()?;
+        Some(&after[count..])
+    }
+
+    fn zone<'a>(&mut self, part: &str, text: &'a str) -> Option<&'a str> {
+        if let (true, Some(rest)) = (part.starts_with('Z'), text.strip_prefix('Z')) {
+            return Some(rest);
+        }
+        let sign = match text.chars().next()? {
+            '+' => 1,
+            '-' => -1,
+            _ => return None,
+        };
+        let mut seconds = 0;
+        let count = part.chars().filter(char::is_ascii_digit).count() / 2;
+        let mut rest = &text[1..];
+        for (index, unit) in [3600, 60, 1].into_iter().enumerate().take(count) {
+            if index > 0 && part.contains(':') {
+                rest = rest.strip_prefix(':')?;
+            }
+            let (value, after) = number(rest, 2, 2)?;
+            seconds += i32::try_from(value).ok()? * unit;
+            rest = after;
+        }
+        self.offset = sign * seconds;
+        Some(rest)
+    }
+
+    fn stamp(self) -> Option<Stamp> {
+        let hour = match self.afternoon {
+            Some(true) if self.hour < 12 => self.hour + 12,
+            Some(false) if self.hour == 12 => 0,
+            _ => self.hour,
+        };
+        let date = match self.ordinal {
+            Some(day) => NaiveDate::from_yo_opt(self.year, day)?,
+            None => NaiveDate::from_ymd_opt(self.year, self.month, self.day)?,
+        };
+        let local = date.and_hms_nano_opt(hour, self.minute, self.second, self.nanos)?;
+        let offset = FixedOffset::east_opt(self.offset)?;
+        let at = local.and_local_timezone(offset).single()?.with_timezone(&Utc);
+        let zone = if self.offset == 0 { Zone::Named(Tz::UTC) } else { Zone::Fixed(offset) };
+        Some(Stamp { at, zone })
+    }
+}
+
+/// A number of at least and at most so many digits.
+fn number(text: &str, least: usize, most: usize) -> Option<(u32, &str)> {
+    let count = text.chars().take(most).take_while(char::is_ascii_digit).count();
+    (count >= least).then(|| Some((text[..count].parse().ok()?, &text[count..]))).flatten()
+}
+
+/// The index of a name that a text begins with, whatever its case.
+fn name<'a>(text: &'a str, names: &[&str], short: bool) -> Option<(u32, &'a str)> {
+    let found = names.iter().enumerate().find_map(|(index, name)| {
+        let name = if short { &name[..3] } else { name };
+        let (start, rest) = text.split_at_checked(name.len())?;
+        start.eq_ignore_ascii_case(name).then_some((index, rest))
+    });
+    found.map(|(index, rest)| (u32::try_from(index).unwrap_or(0), rest))
+}
+
+/// What follows the short name of a zone. Its offset is not known from the name, as in Go.
+fn zone_name(text: &str) -> Option<&str> {
+    if let Some(rest) = text.strip_prefix("UTC") {
+        return Some(rest);
+    }
+    if text.starts_with(['+', '-']) {
+        return number(&text[1..], 2, 4).map(|(_, rest)| rest);
+    }
+    let count = text.chars().take_while(char::is_ascii_uppercase).count();
+    (3..=5).contains(&count).then(|| &text[count..])
+}
