@@ -14,6 +14,7 @@ use crate::{
     controllers::{
         connect::Hub,
         context::{Context, stores},
+        declared_metrics::DeclaredMetrics,
         http::{self, Pages},
         key,
         lease::{self, LeaseError},
@@ -82,7 +83,10 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(settings.identity.clone()) };
     let (stores, feeds) = stores();
     let (connect, wakes) = Hub::new();
-    metrics.register(|registry| connect.metrics.register(registry));
+    metrics.register(|registry| {
+        connect.metrics.register(registry);
+        registry.register_collector(Box::new(DeclaredMetrics(stores.external_secrets.store.clone())));
+    });
     let ctx = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,

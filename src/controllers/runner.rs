@@ -16,7 +16,7 @@ use kube::{
         controller::{Action, Config, Controller},
         events::EventType,
         predicates,
-        reflector::{self},
+        reflector::{self, ObjectRef},
         watcher,
     },
 };
@@ -28,6 +28,7 @@ use crate::{
     controllers::{
         context::{Context, Feed, Handle, Stores},
         metrics::{KindLabels, ProblemLabels},
+        routine::Routine,
     },
     core::{
         conditions, names,
@@ -37,6 +38,8 @@ use crate::{
 
 /// Objects of one kind that are worked on at once.
 const CONCURRENCY: u16 = 16;
+/// Of these, how many without a user's doing: because of a start, or of something else that changed.
+const ROUTINE: usize = 12;
 
 /// A kind that is reconciled.
 pub(crate) trait Reconcile:
@@ -80,14 +83,16 @@ pub(crate) async fn serve<K: Reconcile>(
         .default_backoff()
         .filter_map(move |event| std::future::ready(valid(&observer, event)));
     let retries = Arc::new(Retries::default());
-    let (observer, forgotten) = (ctx.clone(), retries.clone());
-    let filled = feed.filled;
+    let routine: Arc<Routine<ObjectRef<K>>> = Routine::new(ROUTINE);
+    let (observer, forgotten, ended) = (ctx.clone(), retries.clone(), routine.clone());
+    let (filled, is_filled) = (feed.filled.clone(), feed.filled.subscribe());
     let objects = reflector::reflector(feed.writer, events)
         .inspect(move |event| match event {
             Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => object.changed(&observer),
             Ok(watcher::Event::Delete(object)) => {
                 // Another of that name is not made to wait for what this one met.
                 forgotten.reset(&key(object));
+                ended.done(&ObjectRef::from_obj(object));
                 object.deleted(&observer);
             }
             Ok(watcher::Event::InitDone) => _ = filled.send_replace(true),
@@ -96,7 +101,22 @@ pub(crate) async fn serve<K: Reconcile>(
         })
         .applied_objects()
         .predicate_filter(predicates::generation.combine(predicates::annotations), PredicateConfig::default());
-    let woken = stream::unfold(feed.wake, |mut wake| async move { wake.recv().await.map(|object| (object, wake)) });
+    let waker = ctx.clone();
+    let objects = objects.filter_map(move |object| {
+        // What is there at the start is routine; what comes later is a user's.
+        let object = match object {
+            Ok(object) if !*is_filled.borrow() => {
+                K::handle(&waker.stores).wake(&object);
+                None
+            }
+            object => Some(object),
+        };
+        std::future::ready(object)
+    });
+    let (waiting, looked, running) = (ctx.clone(), ctx.clone(), routine.clone());
+    let exists = move |object: &ObjectRef<K>| K::handle(&looked.stores).store.get(object).is_some();
+    let woken = routine.admitted(feed.wake, exists);
+    let woken = stream::once(async move { K::handle(&waiting.stores).filled().await }.map(|()| woken)).flatten();
     let policy_retries = retries.clone();
     Controller::for_stream(objects, store)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(20)))
@@ -104,8 +124,12 @@ pub(crate) async fn serve<K: Reconcile>(
         .graceful_shutdown_on(shutdown)
         .run(
             move |object, ctx| {
-                let retries = retries.clone();
-                async move { observed(object, ctx, &retries).await }
+                let (retries, routine) = (retries.clone(), running.clone());
+                async move {
+                    let result = observed(object.clone(), ctx, &retries).await;
+                    routine.done(&ObjectRef::from_obj(&*object));
+                    result
+                }
             },
             move |object: Arc<K>, problem: &Problem, _| Action::requeue(policy_retries.after(&object, problem)),
             ctx,

@@ -46,6 +46,12 @@ pub fn summarize(conditions: &mut Vec<Condition>, summary: &Summary, generation:
     }
 }
 
+/// Whether conditions say that an object is ready, and the reason.
+pub fn ready(conditions: &[Condition]) -> (bool, &str) {
+    let ready = conditions.iter().find(|condition| condition.type_ == READY);
+    ready.map_or((false, ""), |ready| (ready.status == ConditionStatus::True, ready.reason.as_str()))
+}
+
 /// Sets one condition.
 pub fn set(
     conditions: &mut Vec<Condition>,

@@ -1,0 +1,73 @@
+//! What Prometheus scrapes about each ExternalSecret: read from the objects as they are known, so that the series are
+//! there right after a start and vanish with their object.
+
+use std::fmt;
+
+use kube::{ResourceExt, runtime::reflector::Store};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge},
+};
+
+use crate::{
+    api::{common::Time, external_secret::ExternalSecret},
+    core::conditions::ready,
+};
+
+/// The ExternalSecrets.
+pub(crate) struct DeclaredMetrics(pub(crate) Store<ExternalSecret>);
+
+impl fmt::Debug for DeclaredMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeclaredMetrics")
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ObjectLabels {
+    namespace: String,
+    name: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    namespace: String,
+    name: String,
+    reason: String,
+}
+
+impl Collector for DeclaredMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let objects = self.0.state();
+        let mut family = encoder.encode_descriptor(
+            "external_secret_ready",
+            "Whether an ExternalSecret is ready, with the reason of its condition",
+            None,
+            MetricType::Gauge,
+        )?;
+        for object in &objects {
+            let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            let (is_ready, reason) = ready(conditions);
+            let labels = ReasonLabels {
+                namespace: object.namespace().unwrap_or_default(),
+                name: object.name_any(),
+                reason: reason.to_owned(),
+            };
+            ConstGauge::new(i64::from(is_ready)).encode(family.encode_family(&labels)?)?;
+        }
+        let mut family = encoder.encode_descriptor(
+            "external_secret_last_change_timestamp_seconds",
+            "When the Secret of an ExternalSecret last changed because of its source",
+            None,
+            MetricType::Gauge,
+        )?;
+        for object in &objects {
+            let changed: Option<Time> = object.status.as_ref().and_then(|status| status.refresh_time);
+            let Some(changed) = changed else { continue };
+            let labels = ObjectLabels { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+            ConstGauge::new(changed.timestamp()).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
