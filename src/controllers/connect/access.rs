@@ -92,7 +92,7 @@ pub async fn fetch(
     reader: &Reader,
 ) -> Result<Option<Arc<Item>>, Problem> {
     match source.endpoint.item(found, fresh, reader).await {
-        Fetched::Item(item) => Ok(Some(item)),
+        Fetched::Value(item) => Ok(Some(item)),
         Fetched::Later => Ok(None),
         Fetched::Failed(failure) => Err(item_problem(&found.title, &failure, &source.place, ctx.now())),
     }

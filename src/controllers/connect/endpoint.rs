@@ -25,7 +25,9 @@ use crate::{
     core::{
         gate::{Changes, Gate},
         index::Index,
+        item::Item,
         names,
+        sensitive::Sensitive,
         store::StoreKey,
     },
 };
@@ -60,7 +62,12 @@ pub struct Endpoint {
 pub(super) struct State {
     pub(super) gate: Gate,
     pub(super) health: Health,
-    pub(super) slots: Slots,
+    pub(super) slots: Slots<Item>,
+    pub(super) files: Slots<Sensitive>,
+    /// Whether a fetch took so long that its objects went away, and none has ended well since.
+    pub(super) slow: bool,
+    /// Whether somebody forgets what was fetched after a while.
+    pub(super) cleaned: bool,
     demand: Demand,
     /// Whether a look goes on.
     looking: bool,

@@ -1,4 +1,4 @@
-//! What is kept of an item that was fetched, and for how long.
+//! What is kept of an item or file that was fetched, and for how long.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,7 +9,7 @@ use std::{
 use futures::future::{BoxFuture, Shared};
 
 use super::Reader;
-use crate::{clients::connect::Failure, core::item::Item};
+use crate::clients::connect::Failure;
 
 /// How long a value is kept after it was last used.
 pub(super) const KEEP: Duration = Duration::from_secs(10);
@@ -18,35 +18,41 @@ const KEEP_AT_MOST: Duration = Duration::from_mins(1);
 /// A value that was fetched so short a time ago counts as one of now, and so does a failure.
 const RECENT: Duration = Duration::from_secs(2);
 
-/// An item, or why it could not be fetched.
-pub(super) type Fetch = Result<Arc<Item>, Failure>;
-/// Items that are being fetched or were fetched just now, by vault and item.
-pub(super) type Slots = HashMap<(String, String), Slot>;
+/// What was asked for, or why it could not be fetched.
+pub(super) type Fetch<T> = Result<Arc<T>, Failure>;
+/// What is being fetched or was fetched just now, by vault and item (and file).
+pub(super) type Slots<T> = HashMap<(String, String), Slot<T>>;
 
-/// An item that is being fetched or was fetched just now.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
-    pub(super) flight: Option<Shared<BoxFuture<'static, Fetch>>>,
-    pub(super) done: Option<Done>,
-    /// Objects that went away while the item was fetched.
+/// Something that is being fetched or was fetched just now.
+#[derive(Debug)]
+pub(super) struct Slot<T> {
+    pub(super) flight: Option<Shared<BoxFuture<'static, Fetch<T>>>>,
+    pub(super) done: Option<Done<T>>,
+    /// Objects that went away while it was fetched.
     pub(super) waiters: BTreeSet<Reader>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { flight: None, done: None, waiters: BTreeSet::new() }
+    }
 }
 
 /// A fetch that ended.
 #[derive(Debug)]
-pub(super) struct Done {
-    pub(super) result: Fetch,
+pub(super) struct Done<T> {
+    pub(super) result: Fetch<T>,
     pub(super) fetched: Instant,
     pub(super) used: Instant,
 }
 
-impl Slot {
+impl<T> Slot<T> {
     /// What was fetched, where that is good enough.
-    pub(super) fn usable(&mut self, version: i64, fresh: bool) -> Option<Fetch> {
+    pub(super) fn usable(&mut self, fits: impl Fn(&T) -> bool, fresh: bool) -> Option<Fetch<T>> {
         let done = self.done.as_mut()?;
         let recent = done.fetched.elapsed() < RECENT;
         let usable = match &done.result {
-            Ok(item) => item.version >= version && (recent || (done.is_kept() && !fresh)),
+            Ok(value) => fits(value) && (recent || (done.is_kept() && !fresh)),
             Err(_) => recent,
         };
         if !usable {
@@ -62,7 +68,7 @@ impl Slot {
     }
 }
 
-impl Done {
+impl<T> Done<T> {
     fn is_kept(&self) -> bool {
         self.used.elapsed() < KEEP && self.fetched.elapsed() < KEEP_AT_MOST
     }

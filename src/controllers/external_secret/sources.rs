@@ -12,7 +12,7 @@ use crate::{
     api::{common::Time, external_secret::ExternalSecret},
     clients::cluster,
     controllers::{
-        connect::{self, Source, file_problem, item_problem},
+        connect::{self, Fetched, Source, file_problem, item_problem},
         context::Context,
     },
     core::{
@@ -166,7 +166,7 @@ fn bytes(data: Option<BTreeMap<String, k8s_openapi::ByteString>>) -> SensitiveMa
 }
 
 /// What the references yielded.
-pub(super) struct Fetched {
+pub(super) struct Yields {
     pub(super) yields: Vec<(Wanted, Vec<(String, Sensitive)>)>,
     /// When the item changed that changed last.
     pub(super) newest: Option<Time>,
@@ -179,7 +179,7 @@ pub(super) async fn fetch(
     ctx: &Context,
     resolved: &[Resolved],
     fresh: bool,
-) -> Result<Option<Fetched>, Problem> {
+) -> Result<Option<Yields>, Problem> {
     let reader = reader(object);
     let (mut yields, mut newest) = (Vec::new(), None);
     for resolved in resolved {
@@ -196,10 +196,14 @@ pub(super) async fn fetch(
                 let value = match part {
                     field::Source::Value(value) => value,
                     field::Source::File(file) => {
-                        let content = resolved.source.endpoint.file(found, &file).await;
-                        content.map_err(|failure| {
-                            file_problem(&item.title, &file.name, &failure, &resolved.source.place, ctx.now())
-                        })?
+                        let place = &resolved.source.place;
+                        match resolved.source.endpoint.file(found, &file, fresh, &reader).await {
+                            Fetched::Value(content) => Sensitive::clone(&content),
+                            Fetched::Later => return Ok(None),
+                            Fetched::Failed(failure) => {
+                                return Err(file_problem(&item.title, &file.name, &failure, place, ctx.now()));
+                            }
+                        }
                     }
                 };
                 values.push((name, value));
@@ -207,7 +211,7 @@ pub(super) async fn fetch(
         }
         yields.push((resolved.wanted.clone(), values));
     }
-    Ok(Some(Fetched { yields, newest }))
+    Ok(Some(Yields { yields, newest }))
 }
 
 /// What a reference takes of an item.
