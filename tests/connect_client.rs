@@ -205,7 +205,7 @@ fn text(item: &strongroom::core::item::Item, label: &str) -> String {
 
 async fn fetched(source: &Source, found: &Found, fresh: bool) -> Arc<strongroom::core::item::Item> {
     match source.endpoint.item(found, fresh, &object("o")).await {
-        Fetched::Item(item) => item,
+        Fetched::Value(item) => item,
         other => panic!("{other:?}"),
     }
 }
