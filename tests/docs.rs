@@ -12,6 +12,8 @@ use strongroom::{
     core::{
         problem::{Class, Problem, Reason},
         secret,
+        sensitive::{Sensitive, SensitiveMap},
+        template::{self, Engine, Moment, Values},
     },
 };
 use support::{check, examples, generated, is_ours, path, read, text};
@@ -219,4 +221,55 @@ The condition `Ready` of every object says in its message what is wrong, which o
     for reason in Reason::ALL {
         assert!(page.contains(&format!("`{reason}`")), "{reason} is on no object");
     }
+}
+
+/// The rows of the tables of templates in a part of their page.
+fn rendered(part: &str) -> Vec<(String, String)> {
+    let cell = |cell: &str| cell.replace("\\|", "|");
+    let rows = part.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix("` |")?.split_once("` | `"));
+    rows.map(|(template, result)| (cell(template), cell(result))).collect()
+}
+
+#[test]
+fn templates_render_as_the_page_says() {
+    let page = read("docs/templates.md");
+    let (go, jinja) = page.split_once("## Jinja").unwrap();
+    let values = Values::from(&SensitiveMap::from(
+        [
+            ("USER", "me"),
+            ("PASS", "s3cr\"t"),
+            ("JSON", r#"{"port": 8080, "hosts": ["a", "b"]}"#),
+            ("B64", "c2VjcmV0"),
+            ("with-dash", "x"),
+        ]
+        .map(|(key, value)| (key.to_owned(), Sensitive::from(value))),
+    ));
+    let moment = Moment { now: "2026-11-03T07:08:09Z".parse().unwrap(), seed: [0; 32] };
+    for (engine, part) in [(Engine::Go, go), (Engine::Minijinja, jinja)] {
+        let rows = rendered(part);
+        assert!(rows.len() > 4, "{engine:?}");
+        for (template, expected) in rows {
+            let text = template::render(engine, &template, "page", &values, &moment).unwrap();
+            assert_eq!(text.expose_str(), Some(expected.as_str()), "{template}");
+        }
+    }
+}
+
+#[test]
+fn the_page_of_templates_lists_every_function() {
+    let page = read("docs/templates.md");
+    let names = |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let mut listed = vec![];
+    for line in page.split("## Functions").nth(1).unwrap().split("\n## ").next().unwrap().lines() {
+        if let Some((group, functions)) = line.strip_prefix("**").and_then(|line| line.split_once(":** ")) {
+            listed.push((group.to_owned(), names(functions)));
+        }
+    }
+    let own = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let known: Vec<_> = template::function_groups().map(|(group, names)| (group.to_owned(), own(names))).collect();
+    assert_eq!(listed, known);
+    let refused = page.split("## Refused").nth(1).unwrap().split("\n## ").next().unwrap();
+    let refused: Vec<String> =
+        refused.lines().filter_map(|line| line.split_once(": ")).flat_map(|(line, _)| names(line)).collect();
+    assert_eq!(refused, own(template::refused_functions().collect()));
 }

@@ -108,7 +108,7 @@ pub fn render(
     if template.len() > MAX_BYTES {
         return Err(fail(&format!("the template is larger than {MAX_BYTES} bytes, which no Secret can hold")));
     }
-    let work = Arc::new(work::Work::new(moment, place));
+    let work = Arc::new(work::Work::new(moment, place, values));
     let run = || match engine {
         Engine::Go => go::render(template, values, &work),
         Engine::Minijinja => jinja::render(template, values, &work),

@@ -1,12 +1,18 @@
 //! What a rendering has done and may still do: bytes, steps, and what it draws by chance.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
 use gotmpl::Value;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{Moment, functions::Failure};
+use super::{Moment, Values, functions::Failure};
 use crate::api::common::Time;
 
 /// Bytes that all calls of one template may read and make together.
@@ -19,6 +25,7 @@ pub(super) const MAX_DEPTH: usize = 64;
 /// The state of one rendering.
 pub(super) struct Work {
     now: Time,
+    data: Arc<BTreeMap<Arc<str>, Value>>,
     /// The key of the stream of chance.
     key: Vec<u8>,
     drawn: AtomicU64,
@@ -28,14 +35,20 @@ pub(super) struct Work {
 
 impl Work {
     /// For one template. Templates in different places draw different things from the same seed.
-    pub(super) fn new(moment: &Moment, place: &str) -> Self {
+    pub(super) fn new(moment: &Moment, place: &str, values: &Values) -> Self {
         Self {
             now: moment.now,
+            data: values.map.clone(),
             key: code(&moment.seed, place.as_bytes()),
             drawn: AtomicU64::new(0),
             spent: AtomicUsize::new(0),
             steps: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether a value is all the values that the template is given.
+    pub(super) fn is_data(&self, value: &Value) -> bool {
+        matches!(value, Value::Map(map) if Arc::ptr_eq(map, &self.data))
     }
 
     /// The time of the rendering.

@@ -79,7 +79,7 @@ fn unset(args: &Args) -> Outcome {
     Ok(Value::Map(Arc::new(map)))
 }
 
-/// The first dictionary with what the others have: what it lacks, or with `overwrite` everything that is not empty.
+/// The first dictionary with what the others have: what it lacks, or with `overwrite` everything.
 fn merged(args: &Args, overwrite: bool) -> Outcome {
     let mut result = (**args.map(0)?).clone();
     for other in maps(args, 1)? {
@@ -97,7 +97,7 @@ fn merge(args: &Args, into: &mut Map, from: &Map, overwrite: bool) -> Result<(),
             }
             (Some(Value::Map(old)), Value::Map(new)) => merge(args, Arc::make_mut(old), new, overwrite)?,
             (Some(old), new) => {
-                if is_empty(old) || overwrite && !is_empty(new) {
+                if is_empty(old) || overwrite {
                     *old = new.clone();
                 }
             }

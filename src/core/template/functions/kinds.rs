@@ -7,7 +7,7 @@ use super::{Args, Outcome, bool, functions, is_empty, lists::same, string};
 functions! {
     "deepCopy" 1..=1 |args| Ok(args.any(0).clone());
     "deepEqual" 2..=2 |args| bool(same(args, args.any(0), args.any(1))?);
-    "default" 1..=2 |args| Ok(args.values.get(1).filter(|value| !is_empty(value)).unwrap_or_else(|| args.any(0)).clone());
+    "default" 1..=many |args| Ok(args.values.get(1).filter(|value| !is_empty(value)).unwrap_or_else(|| args.any(0)).clone());
     "empty" 1..=1 |args| bool(is_empty(args.any(0)));
     "fail" 1..=1 |args| args.text(0).and_then(|_| Err("the template calls it".into()));
     "kindIs" 2..=2 |args| bool(args.text(0)? == kind_of(args.any(1)));

@@ -47,13 +47,15 @@ fn printed(args: &Args) -> Result<String, Failure> {
     }
 }
 
-/// As Go's on a map of strings, where what is missing is the empty text.
+/// The values themselves are a map of strings in Go, in which what is missing is the empty text.
 fn index(args: &Args) -> Outcome {
     let mut value = args.any(0).clone();
     for key in &args.values[1..] {
         let next = value.index(key).map_err(|_| misfit(&value, key))?;
-        let of_texts = matches!(&value, Value::Map(map) if map.values().all(|value| matches!(value, Value::String(_))));
-        value = if matches!(next, Value::Nil) && of_texts { Value::String("".into()) } else { next };
+        value = match next {
+            Value::Nil if args.work.is_data(&value) => Value::String("".into()),
+            next => next,
+        };
     }
     Ok(value)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, Offset as _, TimeDelta, Timelike, Utc};
 use chrono_tz::{OffsetName, Tz};
 
 /// A time with the zone that it is shown in.
@@ -156,7 +156,10 @@ impl Stamp {
         match self.zone {
             Zone::Named(zone) => {
                 let local = self.at.with_timezone(&zone);
-                let name = local.offset().abbreviation().unwrap_or("UTC").to_owned();
+                let offset = local.offset().fix();
+                // A zone without a short name is named by its offset.
+                let short = if offset.local_minus_utc() % 3600 == 0 { "-07" } else { "-0700" };
+                let name = local.offset().abbreviation().map_or_else(|| shift(offset, short), str::to_owned);
                 (local.fixed_offset(), name)
             }
             Zone::Fixed(offset) => {

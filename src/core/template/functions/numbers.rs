@@ -46,11 +46,17 @@ pub(super) fn to_int(value: &Value) -> i64 {
     }
 }
 
-/// A whole number in Go's spelling: `0x1F`, `0b1`, `0o17`, `017`, `1_000`, or followed by `.0`.
+/// A whole number in Go's spelling: `0x1F`, `0b1`, `0o17`, `017`, `1_000`; a fraction falls away.
 fn from_text(text: &str) -> Option<i64> {
     let text = match text.split_once('.') {
-        Some((whole, zeros)) if zeros.chars().all(|c| c == '0') && !zeros.is_empty() => whole,
-        Some(_) => return None,
+        Some((whole, fraction)) => {
+            let digits = whole.strip_prefix(['+', '-']).unwrap_or(whole);
+            let decimal = [digits, fraction].iter().all(|part| part.chars().all(|c| c.is_ascii_digit()));
+            if !decimal {
+                return None;
+            }
+            if digits.is_empty() { "0" } else { whole }
+        }
         None => text,
     };
     let (sign, digits) = match text.strip_prefix('-') {

@@ -2,7 +2,10 @@
 
 use gotmpl::Value;
 
-use super::{Args, Outcome, bool, functions, language, list, map, shown, string, texts};
+use super::{
+    Args, Outcome, bool, functions, language, list, map, shown, string, texts,
+    words::{lower, upper},
+};
 
 functions! {
     "abbrev" 2..=2 |args| string(abbreviate(args.text(1)?, 0, args.int(0)?));
@@ -14,7 +17,7 @@ functions! {
     "hello" 0..=0 |_| string("Hello!");
     "indent" 2..=2 |args| string(indent(args)?);
     "join" 2..=2 |args| string(all_texts(args.any(1)).join(args.text(0)?));
-    "lower" 1..=1 |args| string(args.text(0)?.to_lowercase());
+    "lower" 1..=1 |args| string(args.text(0)?.chars().map(lower).collect::<String>());
     "nindent" 2..=2 |args| string(format!("\n{}", indent(args)?));
     "nospace" 1..=1 |args| string(args.text(0)?.chars().filter(|c| !c.is_whitespace()).collect::<String>());
     "quote" 0..=many |args| string(texts(args.values).iter().map(|text| quoted(text)).collect::<Result<Vec<_>, _>>()?.join(" "));
@@ -33,7 +36,7 @@ functions! {
     "trimSuffix" 2..=2 |args| string(args.text(1)?.strip_suffix(args.text(0)?).unwrap_or(args.text(1)?));
     "trimall" 2..=2 trim_all;
     "trunc" 2..=2 trunc;
-    "upper" 1..=1 |args| string(args.text(0)?.to_uppercase());
+    "upper" 1..=1 |args| string(args.text(0)?.chars().map(upper).collect::<String>());
 }
 
 /// The texts of a list, or the one text that a value is.

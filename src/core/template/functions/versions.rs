@@ -49,8 +49,7 @@ impl Version {
         let parts = parts(text)?;
         let mut numbers = [0; 3];
         for (number, part) in numbers.iter_mut().zip(parts.numbers) {
-            let part = part.unwrap_or("0");
-            *number = part.parse().ok().filter(|_| part == "0" || !part.starts_with('0'))?;
+            *number = part.unwrap_or("0").parse().ok()?;
         }
         let zeros = |word: &str| word.len() > 1 && word.starts_with('0') && word.chars().all(|c| c.is_ascii_digit());
         (!parts.pre.split('.').any(zeros)).then_some(())?;

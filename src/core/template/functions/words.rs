@@ -3,7 +3,7 @@
 use super::{Args, Outcome, functions, string};
 
 functions! {
-    "camelcase" 1..=1 |args| string(pascal(args.text(0)?));
+    "camelcase" 1..=1 |args| string(camel(args.text(0)?));
     "initials" 1..=1 |args| string(initials(args.text(0)?));
     "kebabcase" 1..=1 |args| string(joined(args.text(0)?, '-'));
     "plural" 3..=3 |args| string(args.text(usize::from(args.int(2)? != 1))?);
@@ -15,7 +15,8 @@ functions! {
     "wrapWith" 3..=3 |args| wrap(args, 0, args.text(1)?, 2, true);
 }
 
-fn upper(c: char) -> char {
+/// A character in upper case, as Go has it: one that would become two stays.
+pub(super) fn upper(c: char) -> char {
     let mut all = c.to_uppercase();
     match (all.next(), all.next()) {
         (Some(one), None) => one,
@@ -23,7 +24,8 @@ fn upper(c: char) -> char {
     }
 }
 
-fn lower(c: char) -> char {
+/// A character in lower case, one for one.
+pub(super) fn lower(c: char) -> char {
     let mut all = c.to_lowercase();
     match (all.next(), all.next()) {
         (Some(one), None) => one,
@@ -94,14 +96,18 @@ fn is_connector(c: char) -> bool {
     c == '-' || c == '_' || c.is_whitespace()
 }
 
-/// `some_name` as `SomeName`.
-fn pascal(text: &str) -> String {
+/// `some_name` as `someName`.
+fn camel(text: &str) -> String {
     let start = text.find(|c| !is_connector(c)).unwrap_or(text.len());
     let mut result = text[..start].to_owned();
     let mut rest = text[start..].chars();
-    let Some(first) = rest.next() else { return result };
+    let Some(first) = rest.next() else {
+        // As there: what is nothing but connectors gets one more.
+        result.extend(text.chars().next_back());
+        return result;
+    };
     let mut after_upper = first.is_uppercase();
-    let mut last = upper(first);
+    let mut last = lower(first);
     for c in rest {
         let before = std::mem::replace(&mut last, c);
         if is_connector(c) && is_connector(before) {
@@ -117,7 +123,7 @@ fn pascal(text: &str) -> String {
             result.push(before);
         }
     }
-    result.push(last);
+    result.push(if after_upper { lower(last) } else { last });
     result
 }
 

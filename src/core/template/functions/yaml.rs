@@ -185,10 +185,8 @@ fn double(text: &str) -> String {
 
 /// Whether a plain text would be read as something else than text.
 fn is_other(text: &str) -> bool {
-    const WORDS: [&str; 17] = [
-        "", "~", "null", "y", "n", "yes", "no", "on", "off", "true", "false", ".nan", ".inf", "+.inf", "-.inf", "<<",
-        "=",
-    ];
+    const WORDS: [&str; 15] =
+        ["", "~", "null", "y", "n", "yes", "no", "on", "off", "true", "false", ".nan", ".inf", "+.inf", "-.inf"];
     let lower = text.to_lowercase();
     let cased = |word: &str| {
         let capital = word.chars().next().map(|c| c.to_uppercase().collect::<String>() + &word[c.len_utf8()..]);
