@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -99,4 +101,58 @@ fn splits_as_go_does() {
     assert_eq!(split("", "abc", usize::MAX), ["a", "b", "c"]);
     assert_eq!(split("a", "", usize::MAX), [""]);
     assert_eq!(split("a*", "abaabaccadaaae", 5), ["", "b", "b", "c", "cadaaae"]);
+}
+
+proptest! {
+    /// Whatever is written as an expression is compiled or refused, and what is compiled is applied.
+    #[test]
+    fn any_text_is_answered(pieces in prop::collection::vec(piece(), 0..12), text in ".{0,12}", with in "[$a-c0-2{}]{0,6}") {
+        if let Ok(regexp) = Regexp::new(&pieces.concat()) {
+            regexp.is_match(&text);
+            regexp.replace_all(&text, &with);
+            prop_assert_eq!(regexp.replace_all(&text, "$0"), text.clone());
+            regexp.split(&text, 3);
+        }
+    }
+}
+
+fn piece() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "a",
+        "b",
+        "é",
+        ".",
+        "*",
+        "+",
+        "?",
+        "{2}",
+        "{1,3}",
+        "{",
+        "}",
+        "(",
+        ")",
+        "(?:",
+        "(?i)",
+        "(?P<n>",
+        "[",
+        "[^",
+        "]",
+        "-",
+        "[:alpha:]",
+        "\\d",
+        "\\W",
+        "\\b",
+        "\\B",
+        "\\pL",
+        "\\x{41}",
+        "\\Q",
+        "\\E",
+        "\\1",
+        "\\",
+        "|",
+        "^",
+        "$",
+        "&&",
+        "~~",
+    ])
 }

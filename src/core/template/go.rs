@@ -29,6 +29,9 @@ const OURS: &str = "\u{2}";
 /// The function that counts, which no template can name.
 const STEP: SmolStr = SmolStr::new_static("\u{1}step");
 
+/// The function that fails with a text of the template itself, which no template can name.
+const SAY: SmolStr = SmolStr::new_static("\u{1}say");
+
 /// Renders a template; the error is a text that holds no value.
 pub(super) fn render(template: &str, values: &Values, work: &Arc<Work>) -> Result<String, String> {
     let fail = |error: &TemplateError| explain(error, values);
@@ -87,7 +90,12 @@ impl fmt::Write for Bounded {
 fn calls(names: &BTreeSet<SmolStr>, work: &Arc<Work>) -> Result<FuncMap, String> {
     let mut found = FuncMap::new();
     let failed = |failure: Failure| TemplateError::Exec(format!("{OURS}{failure}"));
-    for name in names {
+    let say: ValueFunc = Arc::new(|args| {
+        let text = args.first().and_then(Value::as_str).unwrap_or_default();
+        Err(TemplateError::Exec(format!("{OURS}{text}")))
+    });
+    found.insert(SAY.to_string(), say);
+    for name in names.iter().filter(|name| **name != SAY) {
         let function = functions::find(name).ok_or_else(|| unknown(name, &[]))?;
         let work = work.clone();
         let call: ValueFunc = Arc::new(move |args| function.call(args, &work).map_err(failed));
@@ -137,6 +145,12 @@ fn pipe(pipe: &mut PipeNode, names: &mut BTreeSet<SmolStr>, steps: &mut i64) {
     let mut commands = vec![];
     for mut command in std::mem::take(&mut pipe.commands) {
         *steps += 1;
+        if let [Expr::Identifier(_, name), Expr::String(..)] = command.args.as_mut_slice()
+            && name.as_str() == "fail"
+        {
+            // What is written in the template is no value, and can be said.
+            *name = SAY;
+        }
         for argument in &mut command.args {
             expression(argument, names, steps);
         }

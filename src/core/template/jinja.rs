@@ -29,7 +29,7 @@ const OURS: &str = "\u{2}";
 /// Items that a value may have that is given to a function.
 const MAX_ITEMS: usize = 100_000;
 /// What Jinja has of its own: the filters that stay, and its functions.
-const FILTERS: [&str; 47] = [
+pub(super) const FILTERS: [&str; 47] = [
     "abs",
     "attr",
     "batch",

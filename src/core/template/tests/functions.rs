@@ -35,10 +35,12 @@ fn a_wrong_kind_of_argument_is_named_without_its_value() {
         ("{{ ternary 1 2 .PASS }}", "ternary: argument 3 is text; true or false is needed"),
         ("{{ div 1 0 }}", "div: division by zero"),
         ("{{ fail .PASS }}", "fail: the template calls it"),
+        (r#"{{ fail (printf "%s" .PASS) }}"#, "fail: the template calls it"),
+        (r#"{{ if .USER }}{{ fail "no user here" }}{{ end }}"#, "no user here"),
         (r#"{{ regexFind "(" .PASS }}"#, "regexFind: the first argument is no regular expression"),
         (r#"{{ date "2006" .PASS }}"#, "date: argument 2 is no time but text: use now or toDate"),
         ("{{ trunc .USER }}", "trunc takes 2 arguments, and has 1"),
-        ("{{ default }}", "default takes 1 to 2 arguments, and has 0"),
+        ("{{ slice }}", "slice takes 1 to 3 arguments, and has 0"),
         ("{{ printf }}", "printf takes at least 1 argument, and has 0"),
     ] {
         let error = run(template).unwrap_err();

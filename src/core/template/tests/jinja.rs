@@ -65,3 +65,16 @@ fn says_what_is_wrong() {
     .collect();
     insta::assert_debug_snapshot!(messages);
 }
+
+#[test]
+fn the_filters_that_stay_are_those_that_jinja_has() {
+    let has = |name: &str| {
+        minijinja::Environment::new().render_str(&format!("{{{{ '{name}' is filter }}}}"), ()).unwrap() == "True"
+    };
+    for name in crate::core::template::jinja::FILTERS {
+        assert!(has(name), "{name}");
+    }
+    for name in names() {
+        assert_eq!(has(name), crate::core::template::jinja::FILTERS.contains(&name), "{name}");
+    }
+}
