@@ -30,6 +30,8 @@ use crate::{
 const MAX_BYTES: usize = 1 << 20;
 /// Room for the calls of an engine, whatever the thread has: parsers and values may nest.
 const STACK: usize = 64 << 20;
+/// What the calls of Go's engine need at most, which bounds how deep they go. Where the thread has it, none is made.
+const GO_STACK: usize = 4 << 20;
 
 /// What renders a template.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,7 +116,8 @@ pub fn render(
         Engine::Minijinja => jinja::render(template, values, &work),
     };
     // A panic's text may hold a value, so nothing of it is told.
-    let ran = stacker::grow(STACK, || catch_unwind(AssertUnwindSafe(run)));
+    let needed = if engine == Engine::Go { GO_STACK } else { STACK };
+    let ran = stacker::maybe_grow(needed, STACK, || catch_unwind(AssertUnwindSafe(run)));
     let rendered = ran.unwrap_or_else(|_| Err("the template engine fails on it".to_owned()));
     rendered.map(Sensitive::from).map_err(|why| fail(&why))
 }

@@ -1,6 +1,6 @@
 //! Keys and certificates: PEM files taken apart, chains put in order, JSON web keys as PEM.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use ::core::net::{Ipv4Addr, Ipv6Addr};
 
 use gotmpl::Value;
 use serde_json::Value as Json;
