@@ -46,7 +46,8 @@ fn fixture() -> Fixture {
 }
 
 fn oracle(args: &[&str], input: &str) -> String {
-    let program = std::env::var("ORACLE").expect("ORACLE names the program that tests/oracle builds");
+    let program =
+        std::env::var("ORACLE").unwrap_or_else(|_| panic!("ORACLE names the program that tests/oracle builds"));
     let mut child =
         Command::new(program).args(args).env("TZ", "UTC").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
