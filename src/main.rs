@@ -48,6 +48,9 @@ struct ControllerArgs {
     /// Movers of backups and restores at once in the cluster.
     #[arg(long, env = "STRONGROOM_MOVERS", default_value_t = 4)]
     movers: usize,
+    /// Whether ExternalSecrets may ask for a restart of what uses their Secret.
+    #[arg(long, env = "STRONGROOM_RESTART", default_value_t = true, action = clap::ArgAction::Set)]
+    restart: bool,
     /// Log as JSON instead of text.
     #[arg(long, env = "STRONGROOM_LOG_JSON")]
     log_json: bool,
@@ -65,6 +68,7 @@ impl From<ControllerArgs> for Settings {
             },
             listen: args.listen,
             movers: args.movers,
+            restart: args.restart,
         }
     }
 }

@@ -45,8 +45,8 @@ pub struct ExternalSecretSpec {
     /// When the Secret may change. Default `Periodic`: whenever an item changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_policy: Option<RefreshPolicy>,
-    /// With `0`, the Secret is never refreshed after its first sync. Otherwise changes are noticed by the
-    /// store's poll, and this is only the longest time between two looks. Default 1h.
+    /// With `0`, the Secret is never refreshed after its first sync. Any other value is as good as none, since changes
+    /// are noticed by the store's poll (`pollInterval`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_interval: Option<Duration>,
     /// Times at which routine refreshes are allowed or denied.
@@ -569,6 +569,9 @@ pub struct Binding {
     /// Its version after our last write: as long as it is unchanged, nobody else wrote to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_version: Option<String>,
+    /// The generation of the `ExternalSecret` that it was made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
 }
 
 /// An `ExternalSecret`'s phase.

@@ -50,6 +50,8 @@ pub mod annotations {
     pub const FORCE_AT: &str = "reconcile.fluxcd.io/forceAt";
     /// The habit of External Secrets Operator's users: sync now (any new value).
     pub const FORCE_SYNC: &str = "force-sync";
+    /// The same, as newer versions of it know it.
+    pub const ESO_FORCE_SYNC: &str = "external-secrets.io/force-sync";
     /// Accepts what a condition asks to confirm; the value is the id that the condition names.
     pub const ACCEPT: &str = "strongroom.dev/accept";
     /// On a Secret of ours: keyed hash of the inputs that it was rendered from.

@@ -50,6 +50,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// Hashes with a key of this cluster.
     pub fingerprints: Fingerprints,
+    /// Whether workloads may be restarted for a Secret's new data.
+    pub restart: bool,
     /// Who may move data now.
     pub queue: Queue,
     /// Has what vanished objects left behind looked for.

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt, runtime::controller::Action, runtime::events::EventType};
+use tokio::time::timeout;
 
 use crate::{
     api::{
@@ -24,13 +25,18 @@ use crate::{
     core::{
         conditions::{Summary, summarize},
         interest::Interest,
-        problem::{Problem, Reason},
-        secret::{self, Claim, Hold, Ingredients, Notes, OTP_SECONDS, OriginKind, Policy, Request, Wanted, What},
+        problem::{Class, Problem, Reason},
+        secret::{
+            self, Claim, Hold, Ingredients, Notes, OTP_SECONDS, OriginKind, Policy, Request, Suspect, Wanted, What,
+        },
         store::StoreKey,
         template::Moment,
     },
 };
 use sources::{Missing, Resolution, fetch, is_of_the_store, origins, prove_gone, resolve};
+
+/// How long the first list of our Secrets is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Reconcile for ExternalSecret {
     const KIND: &'static str = "ExternalSecret";
@@ -55,6 +61,12 @@ impl Reconcile for ExternalSecret {
         let mut status = self.status.clone().unwrap_or_default();
         status.observed_generation = self.metadata.generation.unwrap_or_default();
         status.phase = Some(secret::phase(problem));
+        if problem.class() != Class::Transient {
+            // The wish was heard; what is wrong is said, and clears by itself.
+            let request = secret::request(self);
+            status.last_handled_reconcile_at = request.requested_at;
+            status.last_handled_force_at = request.force_at;
+        }
         summarize(&mut status.conditions, &Summary::NotReady(problem.clone()), self.metadata.generation, now);
         (self.status.as_ref() != Some(&status)).then(|| Self { status: Some(status), ..self.clone() })
     }
@@ -98,7 +110,10 @@ async fn reconcile(object: &ExternalSecret, ctx: &Context) -> Result<Action, Pro
     }
     let wanted = secret::wanted(&object.spec)?;
     refer(object, ctx);
-    ctx.secrets.filled().await;
+    if timeout(PATIENCE, ctx.secrets.filled()).await.is_err() {
+        let message = "the Secrets of the cluster cannot be listed: see the operator's log";
+        return Err(Problem::new(Reason::ClusterError, message));
+    }
     let (request, hold) = (secret::request(object), secret::hold(object, ctx.now())?);
     // From here on every change wakes this object, until it is known which ones concern it.
     interested(object, ctx, None);
@@ -215,9 +230,15 @@ impl Look<'_> {
     async fn sync(&self, resolution: &Resolution) -> Result<bool, Problem> {
         let Self { object, ctx, .. } = self;
         let nothing = resolution.resolved.is_empty();
-        if self.hold != Hold::No && self.keeps(None).await? {
-            self.synced(resolution, None).await?;
+        if self.hold != Hold::No && self.keeps(resolution, None).await? {
             return Ok(true);
+        }
+        let binding = object.status.as_ref().and_then(|status| status.binding.as_ref());
+        if let Some(missing) = resolution.missing.first()
+            && binding.is_none_or(|binding| binding.generation != object.metadata.generation)
+        {
+            // Nothing was ever made of what is declared now: a name may be wrong.
+            return Err(missing.problem.clone());
         }
         if nothing && self.known.is_none() {
             return Err(self.nothing_left(&resolution.missing));
@@ -233,50 +254,67 @@ impl Look<'_> {
     }
 
     /// Makes the Secret of what there is, where that is not what it was made of.
-    async fn make(&self, resolution: &Resolution, gone: &[(String, String)]) -> Result<bool, Problem> {
+    async fn make(&self, resolution: &Resolution, gone: &[Suspect]) -> Result<bool, Problem> {
         let Self { object, ctx, request, .. } = self;
         let (origins, found) = (origins(object, ctx).await?, resolution.found());
         let step = resolution.is_otp().then(|| ctx.now().timestamp() / OTP_SECONDS);
         let inputs = secret::inputs(object, &found, &origins, step, &ctx.fingerprints);
-        if self.keeps(Some(&inputs)).await? {
-            self.synced(resolution, None).await?;
+        if self.keeps(resolution, Some(&inputs)).await? {
             return Ok(true);
         }
         let texts = secret::texts(&object.spec, &origins)?;
         let fetched = fetch(object, ctx, &resolution.resolved, request.force || resolution.is_otp()).await?;
         let Some(fetched) = fetched else { return Ok(false) };
-        let moment = Moment { now: ctx.now(), seed: ctx.fingerprints.seed(&[&inputs]) };
+        // Of this object: another one with the same inputs draws other chances.
+        let seed = ctx.fingerprints.seed(&[&object.namespace().unwrap_or_default(), &object.name_any(), &inputs]);
         let ingredients = Ingredients { yields: fetched.yields, texts };
-        let desired = secret::render(&object.spec, ingredients, &moment)?;
+        let desired = secret::render(&object.spec, ingredients, &Moment { now: ctx.now(), seed })?;
         if !Policy::of(object).writes() {
             self.synced(resolution, None).await?;
             return Ok(true);
         }
-        let data = ctx.fingerprints.of_data(&desired.data);
+        let data = secret::data_hash(object, &desired.data, &ctx.fingerprints);
         let notes = Notes { inputs, items: secret::items_with(&found, gone), data, restarted: None };
         let Some(written) = write(object, ctx, &desired, notes).await? else { return Ok(true) };
         self.measure(&written, fetched.newest);
-        let secret = restart::owed(object, ctx, written.secret).await?;
-        if !Policy::of(object).shares {
-            ctx.secrets.wrote(&secret);
-        }
-        self.synced(resolution, Some(&Written { secret, ..written })).await?;
+        self.finish(resolution, written).await?;
         Ok(true)
     }
 
-    /// Whether the Secret is as it was last written, and made of the same, or held as it is.
-    async fn keeps(&self, inputs: Option<&str>) -> Result<bool, Problem> {
-        let Some(known) = self.known.as_ref().filter(|_| !self.request.force) else { return Ok(false) };
-        if is_bound(self.object, known) {
-            return Ok(inputs.is_none_or(|inputs| inputs == known.inputs));
+    /// Restarts what has to be, and says in the status that the Secret is as declared; not where nothing is left to
+    /// make it of.
+    async fn finish(&self, resolution: &Resolution, written: Written) -> Result<(), Problem> {
+        let secret = restart::owed(self.object, self.ctx, written.secret).await?;
+        if !Policy::of(self.object).shares {
+            self.ctx.secrets.wrote(&secret);
         }
-        if inputs.is_some() {
+        if resolution.resolved.is_empty() {
+            return Ok(());
+        }
+        self.synced(resolution, Some(&Written { secret, ..written })).await
+    }
+
+    /// Whether the Secret is as it was last written, and made of these inputs (or held as it is, with none).
+    async fn keeps(&self, resolution: &Resolution, inputs: Option<&str>) -> Result<bool, Problem> {
+        let Some(known) = self.known.as_ref().filter(|_| !self.request.force) else { return Ok(false) };
+        if inputs.is_some_and(|inputs| inputs != known.inputs) {
             return Ok(false);
         }
-        // Somebody wrote to a Secret that is held: only what it holds counts.
+        let binding = self.object.status.as_ref().and_then(|status| status.binding.as_ref());
+        let same = binding.is_some_and(|binding| binding.generation == self.object.metadata.generation);
+        if is_bound(self.object, known) && (same || inputs.is_none()) {
+            if !resolution.resolved.is_empty() {
+                self.synced(resolution, None).await?;
+            }
+            return Ok(true);
+        }
+        // Somebody wrote to it: what it holds is what counts.
         let api = self.ctx.api::<Secret>(&self.object.namespace().unwrap_or_default());
         let live = cluster::get(&api, secret::target_name(self.object)).await?;
-        Ok(live.is_some_and(|live| secret::is_intact(&live, self.object, &self.ctx.fingerprints)))
+        let intact = |live: &Secret| secret::is_intact(live, self.object, &self.ctx.fingerprints);
+        let Some(secret) = live.filter(intact) else { return Ok(false) };
+        self.finish(resolution, Written { secret, changed: false }).await?;
+        Ok(true)
     }
 
     /// Deletes the Secret, whose items are all gone.
@@ -326,8 +364,11 @@ impl Look<'_> {
             if written.changed {
                 status.refresh_time = Some(now);
             }
-            status.binding =
-                Some(Binding { name: name.to_owned(), resource_version: written.secret.resource_version() });
+            status.binding = Some(Binding {
+                name: name.to_owned(),
+                resource_version: written.secret.resource_version(),
+                generation: object.metadata.generation,
+            });
         }
         let message = self.message(resolution, name);
         summarize(&mut status.conditions, &Summary::Ready("Synced", message), object.metadata.generation, now);

@@ -31,6 +31,11 @@ impl<T: Clone + Eq + Hash + Send + 'static> Routine<T> {
         self.held().remove(object);
     }
 
+    /// Forgets objects that are gone.
+    pub(crate) fn retain(&self, exists: impl Fn(&T) -> bool) {
+        self.held().retain(|object, _| exists(object));
+    }
+
     /// The objects that are woken, each once however often it is woken while it waits, as soon as there is room.
     /// `exists` tells of one that is gone meanwhile.
     pub(crate) fn admitted(

@@ -38,6 +38,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Movers of backups and restores at once in the cluster.
     pub movers: usize,
+    /// Whether workloads may be restarted for a Secret's new data.
+    pub restart: bool,
 }
 
 /// Why the controller ended.
@@ -97,6 +99,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         connect,
         secrets: Secrets::default(),
         fingerprints,
+        restart: settings.restart,
         queue: Queue::new(settings.movers),
         sweep: tokio::sync::Notify::new(),
         metrics,

@@ -95,12 +95,19 @@ pub(crate) async fn serve<K: Reconcile>(
                 ended.done(&ObjectRef::from_obj(object));
                 object.deleted(&observer);
             }
-            Ok(watcher::Event::InitDone) => _ = filled.send_replace(true),
+            Ok(watcher::Event::InitDone) => {
+                // What vanished while the watch was away is not told of otherwise.
+                ended.retain(|object| K::handle(&observer.stores).store.get(object).is_some());
+                filled.send_replace(true);
+            }
             Ok(watcher::Event::Init) => {}
             Err(error) => tracing::warn!(kind = K::KIND, %error, "watch failed; it is tried again"),
         })
         .applied_objects()
-        .predicate_filter(predicates::generation.combine(predicates::annotations), PredicateConfig::default());
+        .predicate_filter(
+            predicates::generation.combine(predicates::annotations).combine(predicates::labels),
+            PredicateConfig::default(),
+        );
     let waker = ctx.clone();
     let objects = objects.filter_map(move |object| {
         // What is there at the start is routine; what comes later is a user's.

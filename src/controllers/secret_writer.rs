@@ -42,13 +42,20 @@ pub(crate) async fn write(
     let live = cluster::get(&api, name).await?;
     let claim = claim(object, ctx, live.as_ref())?;
     let said = |secret: &Secret, what: &str| secret.annotations().get(&note(what, object)).cloned();
-    let restarted = live.as_ref().and_then(|live| said(live, annotations::RESTARTED));
-    let data = notes.data.clone();
-    let restarted = object.spec.target.restart.then(|| restarted.unwrap_or(data));
-    let wanted = secret::object(object, desired, &Notes { restarted, ..notes });
+    let before = live.as_ref().map(|live| (said(live, annotations::DATA), said(live, annotations::RESTARTED)));
+    let mut wanted = secret::object(object, desired, &notes);
+    let same_data = live.as_ref().is_some_and(|live| live.data == wanted.data);
+    // Nothing is owed for what is new, nor for the same data that another key hashes otherwise.
+    let restarted =
+        before.filter(|(data, restarted)| !(same_data && data == restarted)).and_then(|(_, restarted)| restarted);
+    if object.spec.target.restart {
+        let restarted = restarted.unwrap_or_else(|| notes.data.clone());
+        wanted = secret::object(object, desired, &Notes { restarted: Some(restarted), ..notes });
+    }
     let inputs = |secret: &Secret| said(secret, annotations::INPUTS);
     let changed = live.as_ref().is_none_or(|live| inputs(live) != inputs(&wanted));
     if let Some(live) = live.as_ref().filter(|live| claim == Claim::Ours && !secret::differs(live, &wanted, object)) {
+        forget_old(object, ctx, &api, name).await?;
         return Ok(Some(Written { secret: live.clone(), changed: false }));
     }
     if let Some(live) = &live {
@@ -121,8 +128,9 @@ async fn apply(
     let mut applied = wanted.clone();
     applied.metadata.resource_version = live.and_then(ResourceExt::resource_version);
     let mut params = PatchParams::apply(&secret::manager(object));
-    // A Secret of ours is ours alone. Of one that is shared, the keys of other ExternalSecrets are theirs.
-    params.force = !Policy::of(object).shares;
+    // A Secret of ours is ours alone. Of one that is shared, the keys of other ExternalSecrets are theirs; and where there
+    // was none, one that somebody makes at this moment is.
+    params.force = live.is_some() && !Policy::of(object).shares;
     let result = match api.patch(&name, &params, &Patch::Apply(&applied)).await {
         Err(kube::Error::Api(status)) if is_field_conflict(&status) => {
             yields(&name, live, &status)?;
@@ -132,10 +140,29 @@ async fn apply(
         result => result,
     };
     match result {
+        Ok(now) if live.is_none() && has_others(&now, object) => {
+            withdraw(api, &now, object).await?;
+            let message = format!("Secret {name} appeared while it was made: it is looked at again");
+            Err(Problem::new(Reason::ClusterError, message))
+        }
         Ok(now) => Ok(Some(now)),
         Err(kube::Error::Api(status)) if is_terminating(&status) => Ok(None),
         Err(error) => Err(refused(&name, &error)),
     }
+}
+
+/// Whether somebody else has written to a Secret.
+fn has_others(secret: &Secret, object: &ExternalSecret) -> bool {
+    let ours = secret::manager(object);
+    secret.metadata.managed_fields.iter().flatten().any(|entry| entry.manager.as_ref() != Some(&ours))
+}
+
+/// Takes back what was applied to a Secret that is somebody else's.
+async fn withdraw(api: &Api<Secret>, live: &Secret, object: &ExternalSecret) -> Result<(), Problem> {
+    let name = live.name_any();
+    let nothing = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "uid": live.uid()}});
+    let applied = api.patch(&name, &PatchParams::apply(&secret::manager(object)), &Patch::Apply(&nothing)).await;
+    applied.map(drop).map_err(|error| cluster::problem::<Secret>("take back what was written to", &name, &error))
 }
 
 fn is_field_conflict(status: &Status) -> bool {
@@ -149,14 +176,16 @@ fn yields(name: &str, live: Option<&Secret>, status: &Status) -> Result<(), Prob
     let ours = format!("\"{MANAGER}/");
     let controller = live
         .and_then(|live| live.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)));
-    let of_ours = causes().find(|cause| cause.message.contains(&ours));
+    let of_ours = causes().find(|cause| cause.field.starts_with(".data.") && cause.message.contains(&ours));
+    // What a person changed by hand is put right; labels and annotations are not worth a fight that nobody wins.
+    let theirs = causes().find(|cause| cause.field.starts_with(".data.") && !cause.message.contains("\"kubectl"));
     let field = |cause: &kube::core::response::StatusCause| cause.field.trim_start_matches(".data.").to_owned();
     let (key, whose) = match (of_ours, controller) {
         (Some(cause), _) => (field(cause), "another ExternalSecret".to_owned()),
-        (None, Some(owner)) => {
-            (causes().next().map(field).unwrap_or_default(), format!("{} {}", owner.kind, owner.name))
+        (None, Some(owner)) if theirs.is_some() => {
+            (theirs.map(field).unwrap_or_default(), format!("{} {}", owner.kind, owner.name))
         }
-        (None, None) => return Ok(()),
+        (None, _) => return Ok(()),
     };
     let message = format!("key {key:?} of Secret {name} is written by {whose}: leave it out, or use another Secret");
     Err(Problem::new(Reason::Foreign, message))

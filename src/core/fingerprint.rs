@@ -24,9 +24,10 @@ impl Fingerprints {
         digits(&self.mac(parts.iter().map(|part| part.as_bytes())))
     }
 
-    /// 40 hexadecimal digits that change with any key or value.
-    pub fn of_data(&self, data: &SensitiveMap) -> String {
-        digits(&self.mac(data.iter().flat_map(|(key, value)| [key.as_bytes(), value.expose()])))
+    /// 40 hexadecimal digits that change with any key or value, and with the place where they are.
+    pub fn of_data(&self, place: &[&str], data: &SensitiveMap) -> String {
+        let place = place.iter().map(|part| part.as_bytes());
+        digits(&self.mac(place.chain(data.iter().flat_map(|(key, value)| [key.as_bytes(), value.expose()]))))
     }
 
     /// Bytes from which what looks random is made, such as the salt of a password's hash: the same for the same texts.
@@ -69,8 +70,10 @@ mod tests {
         {
             assert_ne!(base, other);
         }
-        let data = |value: &str| one.of_data(&SensitiveMap::from([("k".to_owned(), Sensitive::from(value))]));
+        let data =
+            |value: &str| one.of_data(&["place"], &SensitiveMap::from([("k".to_owned(), Sensitive::from(value))]));
         assert_ne!(data("a"), data("b"));
+        assert_ne!(one.of_data(&["a"], &SensitiveMap::new()), one.of_data(&["b"], &SensitiveMap::new()));
         assert_ne!(one.seed(&["a"]), one.seed(&["b"]));
         assert!(!format!("{one:?}").contains("one"));
     }

@@ -16,6 +16,8 @@ use crate::core::{
 const PATIENCE: u8 = 3;
 /// The same for an item that is absent, after which no Secret changes: the second list is the one that settles.
 const ABSENCE: u8 = 2;
+/// The same where a whole vault is suddenly empty, as a server shows it that has just been started anew.
+const EMPTY: u8 = 20;
 /// Looks after a surprising change in which the vault's version may still follow.
 const GRACE: u8 = 2;
 
@@ -149,6 +151,7 @@ impl Gate {
             }
             doubtful
         };
+        let absence = if items.is_empty() && old.len() > 1 { EMPTY } else { ABSENCE };
         let mut new = BTreeMap::new();
         for item in items {
             let mut entry = Entry::from(item);
@@ -168,7 +171,7 @@ impl Gate {
         }
         for (id, known) in old {
             let Vacant(place) = new.entry(id) else { continue };
-            if doubtful(place.key(), ABSENCE, memory) {
+            if doubtful(place.key(), absence, memory) {
                 place.insert(known);
             } else {
                 changes.names.extend([place.key().clone(), known.title.to_string()]);

@@ -12,9 +12,9 @@ mod request;
 mod texts;
 
 pub use declared::{Entry, Wanted, What, target_name, wanted};
-pub use gone::{after_deletion, is_gone, known_items, without};
+pub use gone::{Suspect, after_deletion, is_gone, suspects, without};
 pub use hold::{Hold, hold};
-pub use object::{Notes, differs, is_intact, manager, note, object, surplus_keys};
+pub use object::{Notes, data_hash, differs, is_intact, manager, note, object, surplus_keys};
 pub use ownership::{Claim, claim, share};
 pub use policy::Policy;
 pub use render::{Desired, Ingredients, render};
@@ -65,9 +65,9 @@ pub fn items(found: &[Found]) -> String {
 }
 
 /// The same, with items that are gone: so it is remembered what the Secret was once made of.
-pub fn items_with(found: &[Found], gone: &[(String, String)]) -> String {
+pub fn items_with(found: &[Found], gone: &[Suspect]) -> String {
     let found = items(found);
-    let gone = gone.iter().map(|(vault, item)| format!("{vault}/{item}@{GONE}"));
+    let gone = gone.iter().map(|gone| format!("{}/{}@{GONE}", gone.vault, gone.item));
     std::iter::once(found).filter(|found| !found.is_empty()).chain(gone).collect::<Vec<_>>().join(",")
 }
 

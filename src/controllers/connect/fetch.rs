@@ -74,7 +74,7 @@ impl Endpoint {
             let words = format!("it has {} bytes; a Kubernetes Secret holds at most 1 MiB", file.size);
             return Fetched::Failed(Failure::new(FailureKind::TooLarge, words));
         }
-        let key = (found.vault.clone(), format!("{}/{}", found.item, file.id));
+        let key = (found.vault.clone(), format!("{}@{}/{}", found.item, found.version, file.id));
         let (endpoint, found, file) = (self.clone(), found.clone(), file.id.clone());
         let request =
             async move { endpoint.call("file", || endpoint.client.file(&found.vault, &found.item, &file)).await };

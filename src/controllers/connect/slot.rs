@@ -15,8 +15,11 @@ use crate::clients::connect::Failure;
 pub(super) const KEEP: Duration = Duration::from_secs(10);
 /// How long a value is kept at most.
 const KEEP_AT_MOST: Duration = Duration::from_mins(1);
-/// A value that was fetched so short a time ago counts as one of now, and so does a failure.
-const RECENT: Duration = Duration::from_secs(2);
+/// A value that was fetched so short a time ago counts as one of now, provided that no newer one is listed. An object
+/// that needs many of them gets all of them in this time.
+const RECENT: Duration = KEEP;
+/// A failure that is so old is not asked about again.
+const RECENT_FAILURE: Duration = Duration::from_secs(2);
 
 /// What was asked for, or why it could not be fetched.
 pub(super) type Fetch<T> = Result<Arc<T>, Failure>;
@@ -53,7 +56,7 @@ impl<T> Slot<T> {
         let recent = done.fetched.elapsed() < RECENT;
         let usable = match &done.result {
             Ok(value) => fits(value) && (recent || (done.is_kept() && !fresh)),
-            Err(_) => recent,
+            Err(_) => done.fetched.elapsed() < RECENT_FAILURE,
         };
         if !usable {
             return None;

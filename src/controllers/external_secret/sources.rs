@@ -20,7 +20,7 @@ use crate::{
         index::Found,
         problem::{Problem, Reason},
         rewrite::regex,
-        secret::{self, Entry, Origin, OriginKind, Request, Wanted, What},
+        secret::{self, Entry, Origin, OriginKind, Request, Suspect, Wanted, What},
         sensitive::{Sensitive, SensitiveMap},
     },
 };
@@ -100,18 +100,14 @@ pub(super) async fn resolve(
 }
 
 /// Proves that the items that the Secret was made of, as far as they are not found now, are gone; an error where they
-/// are not, or where that cannot be told. What comes back are their vaults and ids.
-pub(super) async fn prove_gone(
-    ctx: &Context,
-    resolution: &Resolution,
-    items: &str,
-) -> Result<Vec<(String, String)>, Problem> {
+/// are not, or where that cannot be told.
+pub(super) async fn prove_gone(ctx: &Context, resolution: &Resolution, items: &str) -> Result<Vec<Suspect>, Problem> {
     let Some(first) = resolution.missing.first() else { return Ok(Vec::new()) };
-    let suspects = secret::known_items(items, &resolution.found());
+    let suspects = secret::suspects(items, &resolution.found());
     if suspects.is_empty() {
         return Err(first.problem.clone());
     }
-    for (vault, item) in &suspects {
+    for Suspect { vault, item, is_gone } in &suspects {
         let has = |missing: &&Missing| {
             missing.source.endpoint.with_index(|index| index.vaults.contains_key(vault)).unwrap_or_default()
         };
@@ -122,6 +118,9 @@ pub(super) async fn prove_gone(
             let words = &missing.problem.message;
             let message = format!("{words} Item {item}, which it was made of, is there, with the title {title:?}.");
             return Err(Problem::new(missing.problem.reason, message));
+        }
+        if *is_gone {
+            continue;
         }
         match source.endpoint.is_gone(vault, item).await {
             Ok(true) => {}

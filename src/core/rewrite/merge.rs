@@ -17,7 +17,8 @@ pub(super) fn merged(rule: &RewriteMerge, input: SensitiveMap, place: &str) -> R
     let (all, conflicts) = union(rule, &input, place)?;
     if rule.conflict_policy.unwrap_or_default() == MergeConflict::Error && !conflicts.is_empty() {
         let message = format!(
-            "{place}: these keys are in more than one value: {conflicts:?}. Set conflictPolicy to Ignore, or take them out"
+            "{place}: {} keys are in more than one of the values: set conflictPolicy to Ignore, or take them out",
+            conflicts.len()
         );
         return Err(Problem::new(Reason::InvalidData, message));
     }

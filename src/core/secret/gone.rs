@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Wanted, What};
+use super::{GONE, Wanted, What};
 use crate::{
     api::external_secret::{DeletionPolicy, ExternalSecret},
     core::{
@@ -21,14 +21,29 @@ pub fn is_gone(object: &ExternalSecret, problem: &Problem) -> bool {
         && matches!(problem.reason, Reason::ItemNotFound | Reason::NoMatch)
 }
 
-/// The items that a Secret was made of, as its annotation says, without those that are found: vaults and ids.
-pub fn known_items(items: &str, found: &[Found]) -> Vec<(String, String)> {
+/// An item that a Secret was made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Id of its vault.
+    pub vault: String,
+    /// Its id.
+    pub item: String,
+    /// Whether it has been proven to be gone.
+    pub is_gone: bool,
+}
+
+/// The items that a Secret was made of, as its annotation says, without those that are found.
+pub fn suspects(items: &str, found: &[Found]) -> Vec<Suspect> {
     let found: BTreeSet<(&str, &str)> = found.iter().map(|found| (found.vault.as_str(), found.item.as_str())).collect();
     let known = items.split(',').filter_map(|text| {
-        let (place, _version) = text.rsplit_once('@')?;
-        place.split_once('/')
+        let (place, version) = text.rsplit_once('@')?;
+        let (vault, item) = place.split_once('/')?;
+        Some((vault, item, version == GONE))
     });
-    known.filter(|known| !found.contains(known)).map(|(vault, item)| (vault.to_owned(), item.to_owned())).collect()
+    known
+        .filter(|(vault, item, _)| !found.contains(&(*vault, *item)))
+        .map(|(vault, item, is_gone)| Suspect { vault: vault.to_owned(), item: item.to_owned(), is_gone })
+        .collect()
 }
 
 /// What is missing, for the message of a Secret that is written without it.

@@ -29,8 +29,9 @@ pub enum Hold {
 pub fn hold(object: &ExternalSecret, now: Time) -> Result<Hold, Problem> {
     let seed = object.metadata.uid.as_deref().unwrap_or_default();
     let opens = object.spec.sync_windows.as_ref().map(|windows| opens(windows, seed, now)).transpose()?;
-    let Some(status) = object.status.as_ref().filter(|status| status.binding.is_some()) else { return Ok(Hold::No) };
-    let unchanged = object.metadata.generation == Some(status.observed_generation);
+    let Some(binding) = object.status.as_ref().and_then(|status| status.binding.as_ref()) else { return Ok(Hold::No) };
+    // Not the observed generation, which a failure counts up too.
+    let unchanged = object.metadata.generation == binding.generation;
     let never = object.spec.refresh_interval.is_some_and(|interval| interval.as_std().is_zero());
     let held = match object.spec.refresh_policy {
         Some(RefreshPolicy::CreatedOnce) => true,
@@ -85,9 +86,9 @@ mod tests {
             "metadata": {"name": "radarr", "namespace": "media", "uid": "uid-1", "generation": 3}, "spec": spec,
         }))
         .unwrap();
-        object.status = synced_generation.map(|observed_generation| ExternalSecretStatus {
-            observed_generation,
-            binding: Some(Binding { name: "radarr".into(), resource_version: None }),
+        object.status = synced_generation.map(|generation| ExternalSecretStatus {
+            observed_generation: 3,
+            binding: Some(Binding { name: "radarr".into(), resource_version: None, generation: Some(generation) }),
             ..ExternalSecretStatus::default()
         });
         hold(&object, now.parse().unwrap())

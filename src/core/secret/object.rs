@@ -15,7 +15,7 @@ use crate::{
     core::{
         fingerprint::Fingerprints,
         names::{self, Owner, child_labels},
-        sensitive::Sensitive,
+        sensitive::{Sensitive, SensitiveMap},
     },
 };
 
@@ -61,7 +61,8 @@ pub fn manager(object: &ExternalSecret) -> String {
 
 /// The labels and annotations of an ExternalSecret that its Secret gets where no template says otherwise.
 pub(super) fn copied(object: &ExternalSecret) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
-    if object.spec.target.template.is_some() {
+    // What several objects write to has the metadata that its owner gives it.
+    if object.spec.target.template.is_some() || Policy::of(object).shares {
         return (BTreeMap::new(), BTreeMap::new());
     }
     let of = |map: Option<&BTreeMap<String, String>>| {
@@ -157,7 +158,20 @@ pub fn is_intact(live: &Secret, owner: &ExternalSecret, fingerprints: &Fingerpri
     let data = live.data.iter().flatten().filter(|(key, _)| ours.as_ref().is_none_or(|ours| ours.contains(*key)));
     let data = data.map(|(key, value)| (key.clone(), Sensitive::from(value.0.clone()))).collect();
     let noted = live.annotations().get(&note(annotations::DATA, owner));
-    noted.is_some_and(|noted| *noted == fingerprints.of_data(&data))
+    noted.is_some_and(|noted| *noted == data_hash(owner, &data, fingerprints)) && is_marked(live, owner)
+}
+
+/// Whether the labels and the owner are those that the policy asks for.
+fn is_marked(live: &Secret, owner: &ExternalSecret) -> bool {
+    let (policy, uid) = (Policy::of(owner), owner.uid().unwrap_or_default());
+    let owners = live.metadata.owner_references.iter().flatten();
+    let is_owner = owners.into_iter().any(|owner| owner.uid == uid);
+    is_owner == policy.owns && (policy.shares || names::belongs_to(live.metadata.labels.as_ref(), &uid))
+}
+
+/// Keyed hash of a Secret's data: of this Secret, so that nobody learns by another one what it holds.
+pub fn data_hash(owner: &ExternalSecret, data: &SensitiveMap, fingerprints: &Fingerprints) -> String {
+    fingerprints.of_data(&[&owner.namespace().unwrap_or_default(), target_name(owner)], data)
 }
 
 /// The keys that a field manager applied.

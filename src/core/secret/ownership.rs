@@ -51,6 +51,9 @@ pub fn claim(secret: Option<&ObjectMeta>, owner_uid: &str, is_alive: impl Fn(&st
     if controller.is_some() || names::belongs_to(meta.labels.as_ref(), owner_uid) {
         return Ok(Claim::Ours);
     }
+    if is_the_operators(meta) {
+        return Err(foreign("the operator itself", rename));
+    }
     if label(labels::MANAGED_BY) == Some(MANAGER) {
         let uid = label(labels::OWNER_UID).unwrap_or_default();
         if is_alive(uid) {
@@ -62,6 +65,12 @@ pub fn claim(secret: Option<&ObjectMeta>, owner_uid: &str, is_alive: impl Fn(&st
     Ok(Claim::Nobodys)
 }
 
+/// Whether a Secret is one that the operator needs for itself, such as a mover's credentials.
+fn is_the_operators(meta: &ObjectMeta) -> bool {
+    let label = |name: &str| meta.labels.as_ref().and_then(|map| map.get(name)).map(String::as_str);
+    label(labels::MANAGED_BY) == Some(MANAGER) && label(labels::OWNER_KIND) != Some("ExternalSecret")
+}
+
 /// Whether keys may be merged into a Secret: not where another ExternalSecret owns it, which would take them out again.
 pub fn share(meta: &ObjectMeta, owner_uid: &str, is_alive: impl Fn(&str) -> bool) -> Result<(), Problem> {
     let name = meta.name.as_deref().unwrap_or_default();
@@ -71,6 +80,10 @@ pub fn share(meta: &ObjectMeta, owner_uid: &str, is_alive: impl Fn(&str) -> bool
         );
         Err(Problem::new(Reason::Foreign, message))
     };
+    if is_the_operators(meta) {
+        let message = format!("Secret {name} belongs to the operator itself: merge into another Secret");
+        return Err(Problem::new(Reason::Foreign, message));
+    }
     let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     if let Some(owner) = owner.filter(|owner| owner.kind == "ExternalSecret" && owner.uid != owner_uid) {
         return foreign(&owner.name);

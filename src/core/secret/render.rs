@@ -116,8 +116,12 @@ impl Kitchen<'_> {
         };
         let made = match &text.key {
             Some(key) => self.render(source, place).map(|value| vec![(key.clone(), value)]),
-            None => template::render_map(self.engine, source, place, &self.values, self.moment)
-                .map(|map| map.into_iter().collect()),
+            None => template::render_map(self.engine, source, place, &self.values, self.moment).and_then(|map| {
+                // Such a key may be a part of a value.
+                let message = || format!("{place}: one of the keys that it renders to cannot be a key of a Secret");
+                let valid = text.goal != Goal::Data || map.keys().all(|key| check_key(key).is_ok());
+                if valid { Ok(map.into_iter().collect()) } else { Err(Problem::new(Reason::InvalidData, message())) }
+            }),
         };
         // What an error quotes of a template is no secret, unless the template itself is one.
         let silent = |problem: Problem| {

@@ -21,7 +21,8 @@ pub fn request(object: &ExternalSecret) -> Request {
     let of = |name: &str| object.metadata.annotations.as_ref().and_then(|map| map.get(name)).cloned();
     let requested_at = of(annotations::REQUESTED_AT);
     let forced = of(annotations::FORCE_AT).filter(|value| Some(value) == requested_at.as_ref());
-    let wishes: Vec<String> = forced.into_iter().chain(of(annotations::FORCE_SYNC)).collect();
+    let wishes: Vec<String> =
+        forced.into_iter().chain(of(annotations::FORCE_SYNC)).chain(of(annotations::ESO_FORCE_SYNC)).collect();
     let handled = status.and_then(|status| status.last_handled_force_at.clone());
     let known: Vec<&str> = handled.as_deref().map(|text| text.split(' ').collect()).unwrap_or_default();
     let force = wishes.iter().any(|wish| !wish.split(' ').all(|word| known.contains(&word)));

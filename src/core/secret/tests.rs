@@ -372,12 +372,13 @@ fn labels_and_annotations_are_copied_where_no_template_says_otherwise() {
 #[test]
 fn what_is_gone_is_told_from_what_is_not_found() {
     let found = |item: &str| Found { vault: "v".into(), item: item.into(), title: item.into(), version: 4 };
-    let gone = [("v".to_owned(), "b".to_owned())];
-    let text = items_with(&[found("a")], &gone);
+    let suspect = |is_gone| Suspect { vault: "v".into(), item: "b".into(), is_gone };
+    let text = items_with(&[found("a")], &[suspect(false)]);
     assert_eq!(text, "v/a@4,v/b@gone");
-    assert_eq!(known_items(&text, &[found("a")]), gone);
-    assert_eq!(known_items("v/a@4", &[found("a")]), []);
-    assert_eq!(items_with(&[], &gone), "v/b@gone");
+    assert_eq!(suspects(&text, &[found("a")]), [suspect(true)]);
+    assert_eq!(suspects("v/a@4,v/b@7", &[found("a")]), [suspect(false)]);
+    assert_eq!(suspects("v/a@4", &[found("a")]), []);
+    assert_eq!(items_with(&[], &[suspect(true)]), "v/b@gone");
     let problem = |reason| Problem::new(reason, "no item titled \"b\".");
     let mut messages = Vec::new();
     for policy in ["Retain", "Delete", "Merge"] {

@@ -35,7 +35,7 @@ type backend interface {
 	device(v volume) (string, error)
 	used(v volume, path string) (int64, error)
 	// fill leaves no space on a staged volume until release is called.
-	fill(v volume, path string) (release func(), err error)
+	fill(v volume, path string) (filling, error)
 }
 
 // poolBytes is the size of a pool, sparse on the machine's disk.

@@ -113,24 +113,25 @@ func (c *cephfs) used(_ volume, path string) (int64, error) {
 const spare = 64 << 10
 
 // fill lowers the quota to what is used already.
-func (c *cephfs) fill(v volume, path string) (func(), error) {
+func (c *cephfs) fill(v volume, path string) (filling, error) {
 	if v.Shallow {
-		return func() {}, nil
+		return filling{grow: func() {}, release: func() {}}, nil
 	}
 	// What was deleted a moment ago still counts until it is written down.
 	if err := run("btrfs", "filesystem", "sync", path); err != nil {
-		return nil, err
+		return filling{}, err
 	}
 	used, err := c.used(v, path)
 	if err != nil {
-		return nil, err
+		return filling{}, err
 	}
 	if err := c.limit(v, used+spare); err != nil {
-		return nil, err
+		return filling{}, err
 	}
-	return func() {
+	// The limit holds whatever is deleted.
+	return filling{grow: func() {}, release: func() {
 		if err := c.limit(v, v.Bytes); err != nil {
 			log.Printf("cannot give volume %s its space back: %v", v.ID, err)
 		}
-	}, nil
+	}}, nil
 }

@@ -5,15 +5,26 @@ import (
 	"time"
 )
 
+// filling is what keeps a volume full.
+type filling struct {
+	// grow takes what has become free since: a file that was being written when the volume was filled, say.
+	grow    func()
+	release func()
+}
+
 // keepFull makes staged volumes full, and lets go of them, as the faults file says: a test can switch it
 // while a volume is in use.
 func (d *Driver) keepFull(period time.Duration) {
 	for ; ; time.Sleep(period) {
 		d.mu.Lock()
 		for id, path := range d.staged {
-			if wanted := d.wantsFull(id); !wanted {
+			full, is := d.full[id]
+			switch wanted := d.wantsFull(id); {
+			case !wanted:
 				d.releaseFull(id)
-			} else if d.full[id] == nil {
+			case is:
+				full.grow()
+			default:
 				d.makeFull(id, path)
 			}
 		}
@@ -29,17 +40,17 @@ func (d *Driver) wantsFull(id string) bool {
 // makeFull wants d.mu held, as releaseFull does.
 func (d *Driver) makeFull(id, path string) {
 	v, _ := d.records.volumeByID(id)
-	release, err := d.backend.fill(v, path)
+	full, err := d.backend.fill(v, path)
 	if err != nil {
 		log.Printf("cannot fill volume %s: %v", id, err)
 		return
 	}
-	d.full[id] = release
+	d.full[id] = full
 }
 
 func (d *Driver) releaseFull(id string) {
-	if release := d.full[id]; release != nil {
-		release()
+	if full, is := d.full[id]; is {
+		full.release()
 		delete(d.full, id)
 	}
 }
@@ -49,7 +60,7 @@ func (d *Driver) startUse(id, path string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.staged[id] = path
-	if d.wantsFull(id) && d.full[id] == nil {
+	if _, is := d.full[id]; !is && d.wantsFull(id) {
 		d.makeFull(id, path)
 	}
 }

@@ -170,18 +170,21 @@ func (r *rbd) used(_ volume, path string) (int64, error) {
 }
 
 // fill takes all free blocks for a file without a name, so that nothing of it is to be seen in the volume.
-func (r *rbd) fill(_ volume, path string) (func(), error) {
+func (r *rbd) fill(_ volume, path string) (filling, error) {
 	fd, err := unix.Open(path, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, err
+		return filling{}, err
 	}
 	var end int64
-	for step := int64(1 << 30); step >= 4096; {
-		if unix.Fallocate(fd, 0, end, step) == nil {
-			end += step
-		} else {
-			step /= 2
+	grow := func() {
+		for step := int64(1 << 30); step >= 4096; {
+			if unix.Fallocate(fd, 0, end, step) == nil {
+				end += step
+			} else {
+				step /= 2
+			}
 		}
 	}
-	return func() { unix.Close(fd) }, nil
+	grow()
+	return filling{grow: grow, release: func() { unix.Close(fd) }}, nil
 }

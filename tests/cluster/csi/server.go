@@ -50,8 +50,8 @@ type Driver struct {
 	faults  *faults
 
 	mu     sync.Mutex
-	staged map[string]string // volume id → staging path, of what is mounted for writing
-	full   map[string]func() // volume id → what gives its free space back
+	staged map[string]string  // volume id → staging path, of what is mounted for writing
+	full   map[string]filling // volume id → what keeps it full
 	// targets are the paths at which a volume is published on the node.
 	targets map[string]map[string]bool
 	// published remembers which node a volume was attached to.
@@ -62,7 +62,7 @@ type Driver struct {
 func Run(config Config) error {
 	d := &Driver{
 		config: config, faults: newFaults(config.Faults),
-		staged: map[string]string{}, full: map[string]func(){}, published: map[string]string{},
+		staged: map[string]string{}, full: map[string]filling{}, published: map[string]string{},
 		targets: map[string]map[string]bool{},
 	}
 	var err error
