@@ -193,6 +193,7 @@ fn find_takes_the_items_of_a_tag_and_sees_new_ones() {
     let _guard = beside_others();
     let place = "s-find";
     namespace(place);
+    delete_items("s-find-");
     let put = |title: &str, fields: Value| {
         let body =
             json!({"title": title, "category": "API_CREDENTIAL", "fields": fields, "tags": ["s-find"]}).to_string();
