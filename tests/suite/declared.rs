@@ -253,6 +253,24 @@ fn what_is_held_stays_as_it_was() {
 }
 
 #[test]
+fn a_change_that_cannot_be_made_yet_is_not_forgotten() {
+    let _guard = beside_others();
+    let place = "s-later";
+    namespace(place);
+    delete_items("s-later-");
+    put_item("s-later-a", &json!({"A": "a"}));
+    let of = |item: &str| json!({"refreshPolicy": "OnChange", "dataFrom": [{"extract": {"key": item}}]});
+    declare(place, "app", &of("s-later-a"));
+    ready("externalsecret", place, "app", "True", "Synced");
+    declare(place, "app", &of("s-later-b"));
+    ready("externalsecret", place, "app", "False", "ItemNotFound");
+    has_keys("the Secret stays as it was", place, "app", &["A"]);
+    put_item("s-later-b", &json!({"B": "b"}));
+    has_keys("what was declared comes with its item", place, "app", &["B"]);
+    ready("externalsecret", place, "app", "True", "Synced");
+}
+
+#[test]
 fn workloads_restart_once_for_new_data_and_not_for_metadata() {
     let _guard = beside_others();
     let place = "s-restart";

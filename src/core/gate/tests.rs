@@ -145,6 +145,25 @@ fn what_is_gone_for_good_is_believed() {
 }
 
 #[test]
+fn a_vault_that_is_suddenly_empty_is_not_believed_for_long() {
+    let (mut gate, mut server) = started();
+    let full = server.clone();
+    server.items.clear();
+    server.version += 1;
+    for _ in 0..18 {
+        assert!(look(&mut gate, &server, false).0.is_empty());
+    }
+    // It has only been started anew.
+    server.items = full.items;
+    server.version += 1;
+    assert!(look(&mut gate, &server, false).0.is_empty());
+    server.items.clear();
+    server.version += 1;
+    let looks = (0..30).take_while(|_| look(&mut gate, &server, false).0.is_empty()).count();
+    assert_eq!(looks, usize::from(EMPTY) - 1);
+}
+
+#[test]
 fn a_vault_that_is_gone_for_good_is_believed() {
     let (mut gate, server) = started();
     let gone: Vec<bool> = (0..3).map(|_| gate.look(Vec::new(), &wanted(), false).1.vaults).collect();
