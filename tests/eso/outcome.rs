@@ -137,17 +137,17 @@ pub(crate) fn details(theirs: &Outcome, ours: &Outcome) -> String {
     ];
     for (what, theirs, ours) in maps {
         for key in theirs.keys().chain(ours.keys().filter(|key| !theirs.contains_key(*key))) {
-            differ(&mut text, &format!("{what} {key}"), &theirs.get(key), &ours.get(key));
+            differ(&mut text, &format!("{what} {key}"), theirs.get(key), ours.get(key));
         }
     }
-    differ(&mut text, "type", &Some(&theirs.kind), &Some(&ours.kind));
-    differ(&mut text, "immutable", &Some(theirs.immutable), &Some(ours.immutable));
-    differ(&mut text, "owned", &Some(theirs.owned), &Some(ours.owned));
+    differ(&mut text, "type", Some(&theirs.kind), Some(&ours.kind));
+    differ(&mut text, "immutable", Some(&theirs.immutable), Some(&ours.immutable));
+    differ(&mut text, "owned", Some(&theirs.owned), Some(&ours.owned));
     text
 }
 
-fn differ<T: PartialEq + Display>(text: &mut String, what: &str, theirs: &Option<T>, ours: &Option<T>) {
-    let shown = |value: &Option<T>| value.as_ref().map_or_else(|| "none".to_owned(), |value| format!("{value:.300}"));
+fn differ<T: PartialEq + Display>(text: &mut String, what: &str, theirs: Option<&T>, ours: Option<&T>) {
+    let shown = |value: Option<&T>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:.300}"));
     if theirs != ours {
         let _ = writeln!(text, "  {what}: ESO {}, ours {}", shown(theirs), shown(ours));
     }

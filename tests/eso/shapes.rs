@@ -14,7 +14,7 @@ type Parts = BTreeMap<String, Map<String, Value>>;
 #[serde(deny_unknown_fields)]
 struct Targets {
     always: Parts,
-    targets: Parts,
+    some: Parts,
     templates: Parts,
 }
 
@@ -68,13 +68,14 @@ pub(crate) fn all() -> Vec<Shape> {
     let sources: Parts = crate::yaml(include_str!("sources.yaml"));
     let mut targets: Targets = crate::yaml(include_str!("targets.yaml"));
     for template in targets.templates.values_mut() {
-        *template = json!({"target": {"template": {"data": template}}}).as_object().expect("an object").clone();
+        let data = std::mem::take(template);
+        template.insert("target".to_owned(), json!({"template": {"data": data}}));
     }
     let mut shapes = vec![];
     for source in &sources {
         shapes.extend(targets.always.iter().map(|target| Shape::new(source, target)));
         if CROSSED.contains(&source.0.as_str()) {
-            shapes.extend(targets.targets.iter().map(|target| Shape::new(source, target)));
+            shapes.extend(targets.some.iter().map(|target| Shape::new(source, target)));
         }
         if source.0 == CROSSED[0] {
             shapes.extend(targets.templates.iter().map(|target| Shape::new(source, target)));

@@ -46,7 +46,8 @@ impl Eso {
         // What enters the cluster's namespaces stays outside as a parent, without which it shall not go on.
         let child = Command::new(var("STRONGROOM_CLUSTER"))
             .args(["exec", "--name", &var("STRONGROOM_CLUSTER_NAME"), "--", "setpriv", "--pdeathsig", "KILL", "--"])
-            .args([&var("STRONGROOM_ESO"), "--metrics-addr=0", "--live-addr=0"])
+            // A look at one store disturbs what is just read from another one.
+            .args([&var("STRONGROOM_ESO"), "--metrics-addr=0", "--live-addr=0", "--store-requeue-interval=1h"])
             .arg(format!("--concurrent={concurrent}"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))

@@ -70,7 +70,7 @@ var table = map[Group][]program{
 	RestServer: {{name: "rest-server", pkg: "github.com/restic/rest-server/cmd/rest-server", module: clusterModule + "/rest-server"}},
 	Eso: {{
 		name: "external-secrets", pkg: eso, module: esoModule, sources: []string{esoModule},
-		crds: crds{module: eso, files: "config/crds/bases/*.yaml"},
+		crds: crds{module: eso, files: "config/crds/bases/*external-secrets.io_*.yaml"},
 	}},
 }
 
