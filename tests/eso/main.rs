@@ -11,7 +11,10 @@ mod shapes;
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod support;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,6 +31,8 @@ const SIDES: [Side; 2] = [
 ];
 /// How long both may take for all.
 const LIMIT: Duration = Duration::from_mins(10);
+/// How long what is not as expected may still become so.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How many shapes are written at once.
 const BATCH: usize = 100;
 
@@ -98,6 +103,12 @@ impl Side {
         let objects = of(&format!("externalsecrets.{}", self.group));
         outcome::of(shapes, &objects, &of("secrets"))
     }
+}
+
+/// What became of all shapes on both sides; none while one is still to come.
+fn of_both(shapes: &[Shape]) -> Option<[BTreeMap<String, Outcome>; 2]> {
+    let [theirs, ours] = SIDES.each_ref().map(|side| side.outcomes(shapes));
+    Some([theirs?, ours?])
 }
 
 fn list(items: &[Value]) -> String {
@@ -178,13 +189,18 @@ fn both_make_the_same_secrets() {
     for side in &SIDES {
         side.declare(&shapes);
     }
-    let outcomes = eso.eventually("both have looked at all", LIMIT, || {
-        let [theirs, ours] = SIDES.each_ref().map(|side| side.outcomes(&shapes));
-        Some([theirs?, ours?])
-    });
-    let surprises = surprises(&shapes, &outcomes);
+    let mut outcomes = eso.eventually("both have looked at all", LIMIT, || of_both(&shapes));
+    let mut surprising = surprises(&shapes, &outcomes);
+    // What is still on its way, such as a second attempt, may come yet.
+    let start = Instant::now();
+    while !surprising.is_empty() && start.elapsed() < PATIENCE {
+        if let Some(later) = of_both(&shapes) {
+            outcomes = later;
+            surprising = surprises(&shapes, &outcomes);
+        }
+    }
     let tally = outcome::tally(&outcomes);
     println!("{} shapes: {tally}", shapes.len());
-    assert!(surprises.is_empty(), "{} of {} shapes:\n{}", surprises.len(), shapes.len(), surprises.join("\n"));
+    assert!(surprising.is_empty(), "{} of {} shapes:\n{}", surprising.len(), shapes.len(), surprising.join("\n"));
     assert!(shapes.len() > 300, "there are {} shapes", shapes.len());
 }
