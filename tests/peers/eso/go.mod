@@ -1,4 +1,5 @@
-// The real External Secrets Operator, for the tests that compare with it.
+// The real External Secrets Operator with all its providers, for the tests that compare with it. The requirements and
+// go.sum are its own: the checksum database lacks some of them.
 module strongroom.dev/peers/eso
 
 go 1.26.0
