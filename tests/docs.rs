@@ -273,3 +273,16 @@ fn the_page_of_templates_lists_every_function() {
         refused.lines().filter_map(|line| line.split_once(": ")).flat_map(|(line, _)| names(line)).collect();
     assert_eq!(refused, own(template::refused_functions().collect()));
 }
+
+#[test]
+fn the_differences_from_eso_are_told() {
+    let pages = read("docs/eso.md") + &read("docs/templates.md");
+    let lines: Vec<&str> = pages.lines().filter_map(|line| line.strip_prefix("- ")).collect();
+    let differences = &support::documents(&read("tests/eso/differences.yaml"))[0];
+    let differences = differences.as_array().unwrap();
+    assert!(differences.len() > 20, "{}", differences.len());
+    for difference in differences {
+        let why = text(difference, "/why");
+        assert!(lines.contains(&why), "neither docs/eso.md nor docs/templates.md says: {why}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::support::var;
@@ -20,6 +21,8 @@ pub struct Request {
     pub namespace: String,
     /// Name of the object.
     pub name: String,
+    /// When it was answered.
+    pub at: DateTime<Utc>,
 }
 
 /// Where the log ends now.
@@ -29,12 +32,21 @@ pub fn mark() -> Mark {
 
 /// What the operator asked since then.
 pub fn of_operator(since: &Mark) -> Vec<Request> {
+    of(since, |event| event["user"]["username"] == "system:serviceaccount:strongroom-system:strongroom")
+}
+
+/// What a program asked since then, whose requests say that they come from it.
+pub fn of_program(since: &Mark, user_agent: &str) -> Vec<Request> {
+    of(since, |event| event["userAgent"].as_str().is_some_and(|agent| agent.starts_with(user_agent)))
+}
+
+fn of(since: &Mark, who: impl Fn(&Value) -> bool) -> Vec<Request> {
     let log = fs::read(var("AUDIT_LOG")).expect("the audit log can be read");
     let text = String::from_utf8_lossy(&log[since.0.min(log.len())..]).into_owned();
     let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     events
         .filter(|event| event["stage"] == "ResponseComplete")
-        .filter(|event| event["user"]["username"] == "system:serviceaccount:strongroom-system:strongroom")
+        .filter(who)
         .filter_map(|event| {
             let object = &event["objectRef"];
             let subresource = object["subresource"].as_str().map(|name| format!("/{name}")).unwrap_or_default();
@@ -43,6 +55,7 @@ pub fn of_operator(since: &Mark) -> Vec<Request> {
                 resource: format!("{}{subresource}", object["resource"].as_str()?),
                 namespace: object["namespace"].as_str().unwrap_or_default().to_owned(),
                 name: object["name"].as_str().unwrap_or_default().to_owned(),
+                at: event["stageTimestamp"].as_str()?.parse().ok()?,
             })
         })
         .collect()

@@ -59,6 +59,14 @@ fn secrets() {
     row("100 new ExternalSecrets on one item, until all are synced", vec![herd.1]);
 }
 
+#[test]
+#[ignore = "make bench-secrets"]
+fn secrets_beside_eso() {
+    let _guard = alone();
+    let count = std::env::var("STRONGROOM_BENCH_SECRETS").map_or(1000, |count| count.parse().expect("a number"));
+    crate::scale::beside_eso(count);
+}
+
 /// An app whose volume holds many small files and a large one; the volume's place on the node.
 fn many_files(ns: &str) -> String {
     namespace(ns);

@@ -15,10 +15,11 @@ use crate::{
 };
 
 /// With the operator of the chart away, so that the controller of this test can take its Lease.
-struct OperatorAway;
+pub struct OperatorAway;
 
 impl OperatorAway {
-    fn new() -> Self {
+    /// Sends it away; it comes back when this is dropped.
+    pub fn new() -> Self {
         kubectl(&["-n", SYSTEM, "scale", "deployment/strongroom", "--replicas=0"]);
         eventually("the operator is away", SOON, || {
             crate::support::list("pod", SYSTEM, "app.kubernetes.io/name=strongroom").is_empty().then_some(())

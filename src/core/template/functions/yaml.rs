@@ -20,7 +20,12 @@ pub(in crate::core::template) fn texts(text: &str) -> Result<BTreeMap<String, St
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
-    let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
+    // Of a key that is there twice the last one counts.
+    let options = serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        with_snippet: false,
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+    };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         // What the parser says may quote a value; where it is does not.
         let place =

@@ -86,6 +86,7 @@ fn renders_maps() {
         ),
         ("a: |\n  one\n  two\n", &[("a", "one\ntwo\n")]),
         ("a: \"{{ .USER }}: x\"", &[("a", "u: x")]),
+        ("a: 1\nb: x\na: {{ .USER }}", &[("a", "u"), ("b", "x")]),
         ("{{ range list \"x\" \"y\" }}{{ . }}: 1\n{{ end }}", &[("x", "1"), ("y", "1")]),
     ] {
         assert_eq!(map(template).unwrap(), pairs(expected), "{template}");
@@ -96,7 +97,6 @@ fn renders_maps() {
         "{{ .B64 }}",
         "- {{ .B64 }}",
         "a: {{ .PASS }}: {{ .PASS }}",
-        "a: 1\na: {{ .B64 }}",
         "a: \"{{ .B64 }}",
     ] {
         let problem = map(template).unwrap_err();

@@ -86,8 +86,8 @@ func (p program) build(out io.Writer, label string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if p.name == "kubectl" {
-		if err := copyCRDs(filepath.Join(root, p.module)); err != nil {
+	if p.crds.module != "" {
+		if err := p.crds.copy(filepath.Join(root, p.module), crdsBeside(path)); err != nil {
 			return err
 		}
 	}
@@ -127,26 +127,22 @@ func runWithProgress(cmd *exec.Cmd, out io.Writer, label string) error {
 	}
 }
 
-// copyCRDs takes the snapshot CRDs out of the module that publishes them.
-func copyCRDs(moduleDir string) error {
-	target, err := CRDs()
-	if err != nil {
-		return err
-	}
-	download := exec.Command("go", "mod", "download", crdModule)
+// copy takes definitions out of the module that publishes them.
+func (c crds) copy(moduleDir, target string) error {
+	download := exec.Command("go", "mod", "download", c.module)
 	download.Dir = moduleDir
 	if raw, err := download.CombinedOutput(); err != nil {
-		return fmt.Errorf("fetching the snapshot CRDs: %w\n%s", err, tail(string(raw), 5))
+		return fmt.Errorf("fetching the definitions of %s: %w\n%s", c.module, err, tail(string(raw), 5))
 	}
-	list := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", crdModule)
+	list := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", c.module)
 	list.Dir = moduleDir
 	raw, err := list.Output()
 	if err != nil {
-		return fmt.Errorf("finding the snapshot CRDs: %w", err)
+		return fmt.Errorf("finding the definitions of %s: %w", c.module, err)
 	}
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(raw)), "config", "crd", "*.k8s.io_*.yaml"))
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(raw)), c.files))
 	if err != nil || len(files) == 0 {
-		return fmt.Errorf("no snapshot CRDs in %s (%v)", strings.TrimSpace(string(raw)), err)
+		return fmt.Errorf("no %s in %s (%v)", c.files, strings.TrimSpace(string(raw)), err)
 	}
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err

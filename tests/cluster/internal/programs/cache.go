@@ -86,8 +86,11 @@ func CRDs() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(filepath.Dir(filepath.Dir(path)), "crds"), nil
+	return crdsBeside(path), nil
 }
+
+// crdsBeside is the folder with the definitions that come with a program.
+func crdsBeside(path string) string { return filepath.Join(filepath.Dir(filepath.Dir(path)), "crds") }
 
 func (p program) path() (string, error) {
 	cache, err := state.Cache()

@@ -13,10 +13,11 @@ const (
 	Restic     Group = "restic"
 	Helm       Group = "helm"
 	RestServer Group = "rest-server"
+	Eso        Group = "eso"
 )
 
 // Groups lists all of them, in the order in which they are built.
-var Groups = []Group{Cluster, Sanity, Restic, Helm, RestServer}
+var Groups = []Group{Cluster, Sanity, Restic, Helm, RestServer, Eso}
 
 // KnownGroup tells whether a name is one of them.
 func KnownGroup(name string) bool { return slices.Contains(Groups, Group(name)) }
@@ -27,12 +28,16 @@ type program struct {
 	pkg     string
 	module  string   // folder with go.mod, from the root of the checkout
 	sources []string // folders of our own that the binary is made of; they are part of the cache key
+	crds    crds     // definitions that are laid beside the binary
 }
+
+// crds are files inside a module.
+type crds struct{ module, files string }
 
 const (
 	clusterModule = "tests/cluster"
-	// crdModule holds the snapshot CRDs as files.
-	crdModule = "github.com/kubernetes-csi/external-snapshotter/client/v8"
+	esoModule     = "tests/peers/eso"
+	eso           = "github.com/external-secrets/external-secrets"
 	// kubeVersion is what the programs report; it must match go.mod.
 	kubeVersion = "v1.36.4"
 )
@@ -44,7 +49,10 @@ var table = map[Group][]program{
 		{name: "kube-scheduler", pkg: "k8s.io/kubernetes/cmd/kube-scheduler", module: clusterModule},
 		{name: "kubelet", pkg: "k8s.io/kubernetes/cmd/kubelet", module: clusterModule},
 		{name: "kube-proxy", pkg: "k8s.io/kubernetes/cmd/kube-proxy", module: clusterModule},
-		{name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", module: clusterModule},
+		{
+			name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", module: clusterModule,
+			crds: crds{module: "github.com/kubernetes-csi/external-snapshotter/client/v8", files: "config/crd/*.k8s.io_*.yaml"},
+		},
 		{name: "etcd", pkg: "go.etcd.io/etcd/server/v3", module: clusterModule},
 		{name: "csi-provisioner", pkg: "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner", module: clusterModule},
 		{name: "csi-attacher", pkg: "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher", module: clusterModule},
@@ -60,6 +68,10 @@ var table = map[Group][]program{
 	Restic:     {{name: "restic", pkg: "github.com/restic/restic/cmd/restic", module: "image"}},
 	Helm:       {{name: "helm", pkg: "helm.sh/helm/v4/cmd/helm", module: clusterModule + "/helm"}},
 	RestServer: {{name: "rest-server", pkg: "github.com/restic/rest-server/cmd/rest-server", module: clusterModule + "/rest-server"}},
+	Eso: {{
+		name: "external-secrets", pkg: eso, module: esoModule, sources: []string{esoModule},
+		crds: crds{module: eso, files: "config/crds/bases/*external-secrets.io_*.yaml"},
+	}},
 }
 
 // csiDriver is ours, so its cache key holds its sources too.
