@@ -36,6 +36,8 @@ use crate::{
     },
 };
 
+/// Objects in a page of a list: pages take memory that is not given back.
+const PAGE: u32 = 50;
 /// Objects of one kind that are worked on at once.
 const CONCURRENCY: u16 = 16;
 /// Of these, how many without a user's doing: because of a start, or of something else that changed.
@@ -79,7 +81,7 @@ pub(crate) async fn serve<K: Reconcile>(
     let api: Api<Guarded<K>> = Api::all(ctx.client.clone());
     let store = K::handle(&ctx.stores).store.clone();
     let observer = ctx.clone();
-    let events = watcher(api, watcher::Config::default().page_size(100))
+    let events = watcher(api, watcher::Config::default().page_size(PAGE))
         .default_backoff()
         .filter_map(move |event| std::future::ready(valid(&observer, event)));
     let retries = Arc::new(Retries::default());

@@ -60,6 +60,10 @@ pub(crate) async fn write(
     }
     if let Some(live) = &live {
         changeable(live, &wanted)?;
+        let contested = secret::contested_key(live, &wanted, object).filter(|_| Policy::of(object).shares);
+        if let Some(key) = contested {
+            return Err(contest(&key, name, "another ExternalSecret"));
+        }
     }
     let Some(mut now) = apply(object, &api, &wanted, live.as_ref()).await? else { return Ok(None) };
     let surplus = secret::surplus_keys(&now, &wanted, object);
@@ -187,8 +191,12 @@ fn yields(name: &str, live: Option<&Secret>, status: &Status) -> Result<(), Prob
         }
         (None, _) => return Ok(()),
     };
+    Err(contest(&key, name, &whose))
+}
+
+fn contest(key: &str, name: &str, whose: &str) -> Problem {
     let message = format!("key {key:?} of Secret {name} is written by {whose}: leave it out, or use another Secret");
-    Err(Problem::new(Reason::Foreign, message))
+    Problem::new(Reason::Foreign, message)
 }
 
 /// Notes that the workloads were restarted for what a Secret holds.

@@ -53,6 +53,9 @@ impl Known {
     }
 }
 
+/// Objects in a page of a list: pages take memory that is not given back.
+const PAGE: u32 = 50;
+
 /// Namespace and name.
 type Place = (String, String);
 
@@ -148,7 +151,7 @@ impl Secrets {
 pub(crate) async fn watch_ours(ctx: Arc<Context>) {
     let selector = format!("{}={MANAGER},{}={}", labels::MANAGED_BY, labels::OWNER_KIND, ExternalSecret::KIND);
     let api: Api<PartialObjectMeta<Secret>> = Api::all(ctx.client.clone());
-    let stream = watcher(api, watcher::Config::default().labels(&selector).page_size(200)).default_backoff();
+    let stream = watcher(api, watcher::Config::default().labels(&selector).page_size(PAGE)).default_backoff();
     let mut stream = std::pin::pin!(stream);
     let mut listed = BTreeSet::new();
     while let Some(event) = stream.next().await {
@@ -225,7 +228,7 @@ where
         asked.await;
     }
     let api: Api<PartialObjectMeta<K>> = Api::all(ctx.client.clone());
-    let stream = watcher(api, watcher::Config::default().page_size(200)).default_backoff();
+    let stream = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
     touched(stream)
         .for_each(|object| {
             for (namespace, name) in

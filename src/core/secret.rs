@@ -14,7 +14,7 @@ mod texts;
 pub use declared::{Entry, Wanted, What, target_name, wanted};
 pub use gone::{Suspect, after_deletion, is_gone, suspects, without};
 pub use hold::{Hold, hold};
-pub use object::{Notes, data_hash, differs, is_intact, manager, note, object, surplus_keys};
+pub use object::{Notes, contested_key, data_hash, differs, is_intact, manager, note, object, surplus_keys};
 pub use ownership::{Claim, claim, share};
 pub use policy::Policy;
 pub use render::{Desired, Ingredients, render};

@@ -174,6 +174,17 @@ pub fn data_hash(owner: &ExternalSecret, data: &SensitiveMap, fingerprints: &Fin
     fingerprints.of_data(&[&owner.namespace().unwrap_or_default(), target_name(owner)], data)
 }
 
+/// A key that another ExternalSecret writes otherwise, where several share a Secret.
+pub fn contested_key(live: &Secret, wanted: &Secret, owner: &ExternalSecret) -> Option<String> {
+    let ours = manager(owner);
+    let entries = live.metadata.managed_fields.iter().flatten().filter_map(|entry| entry.manager.as_deref());
+    let others =
+        entries.filter(|other| *other != ours && other.strip_prefix(MANAGER).is_some_and(|rest| rest.starts_with('/')));
+    let theirs: BTreeSet<String> = others.flat_map(|other| owned_keys(live, other)).collect();
+    let value = |secret: &Secret, key: &String| secret.data.as_ref().and_then(|data| data.get(key)).cloned();
+    theirs.into_iter().find(|key| value(wanted, key).is_some_and(|wanted| value(live, key) != Some(wanted)))
+}
+
 /// The keys that a field manager applied.
 fn owned_keys(secret: &Secret, manager: &str) -> BTreeSet<String> {
     let ours = secret

@@ -329,6 +329,11 @@ fn a_shared_secret_gets_nothing_but_keys() {
     ]);
     assert_eq!(surplus_keys(&live, &wanted, &owner), ["FOREIGN"], "a key of ours that is not declared any more goes");
     assert!(differs(&live, &wanted, &owner));
+    assert_eq!(contested_key(&live, &wanted, &owner), None, "it is our own");
+    live.metadata.managed_fields.as_mut().unwrap()[0].manager = Some("strongroom/other".into());
+    assert_eq!(contested_key(&live, &wanted, &owner), None, "both write the same");
+    live.data.as_mut().unwrap().insert("USER".into(), ByteString(b"theirs".to_vec()));
+    assert_eq!(contested_key(&live, &wanted, &owner).as_deref(), Some("USER"));
     let meta = ObjectMeta { name: Some("shared".into()), ..ObjectMeta::default() };
     let controlled = |kind: &str, uid: &str| {
         let reference = OwnerReference {
