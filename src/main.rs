@@ -7,6 +7,11 @@ use strongroom::{
     controllers::run::{Settings, run},
     core::job::Image,
 };
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Keeps what Git cannot rebuild: a cluster's secrets and its data.
 #[derive(Parser)]
@@ -19,7 +24,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs the operator.
-    Controller(ControllerArgs),
+    Controller(Box<ControllerArgs>),
     /// Runs what a Job was made for (started by the operator, not by people).
     Mover,
 }
@@ -42,6 +47,10 @@ struct ControllerArgs {
     /// Names of Secrets with registry credentials, for movers.
     #[arg(long, env = "STRONGROOM_IMAGE_PULL_SECRETS", value_delimiter = ',')]
     image_pull_secrets: Vec<String>,
+    /// URL of a Kubernetes API that asks for no credentials, as `kubectl proxy` serves it; without it, that of the
+    /// cluster that the pod runs in.
+    #[arg(long, env = "STRONGROOM_API_SERVER")]
+    api_server: Option<axum::http::Uri>,
     /// Where /metrics, /healthz and /readyz are served.
     #[arg(long, env = "STRONGROOM_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -66,6 +75,7 @@ impl From<ControllerArgs> for Settings {
                 pull_policy: args.image_pull_policy,
                 pull_secrets: args.image_pull_secrets.into_iter().filter(|name| !name.is_empty()).collect(),
             },
+            api_server: args.api_server,
             listen: args.listen,
             movers: args.movers,
             restart: args.restart,
@@ -75,7 +85,7 @@ impl From<ControllerArgs> for Settings {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Controller(args) => controller(args),
+        Command::Controller(args) => controller(*args),
         Command::Mover => mover(),
     }
 }
@@ -116,13 +126,15 @@ fn mover() -> ExitCode {
 
 /// Logs to standard error, panics too; `RUST_LOG` says how much.
 fn log(json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter =
+        wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO).with_target("kube", LevelFilter::WARN));
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // Without the panic's own message, which may quote a value.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "the program fails here; please report it");
     }));
-    if json { builder.json().init() } else { builder.with_ansi(false).init() }
+    let registry = tracing_subscriber::registry().with(filter);
+    if json { registry.with(layer.json()).init() } else { registry.with(layer.with_ansi(false)).init() }
 }

@@ -28,7 +28,7 @@ use crate::{
         restore::VolumeRestore,
         store::{ClusterSecretStore, SecretStore},
     },
-    controllers::{connect::Hub, metrics::Metrics, queue::Queue, secrets::Secrets},
+    controllers::{connect::Hub, metrics::Metrics, queue::Queue, refusals::Refusals, secrets::Secrets},
     core::{fingerprint::Fingerprints, job::Image},
 };
 
@@ -48,6 +48,8 @@ pub struct Context {
     pub connect: Arc<Hub>,
     /// The Secrets that matter to ExternalSecrets.
     pub secrets: Secrets,
+    /// Why nothing came of ExternalSecrets.
+    pub refusals: Refusals,
     /// Hashes with a key of this cluster.
     pub fingerprints: Fingerprints,
     /// Whether workloads may be restarted for a Secret's new data.

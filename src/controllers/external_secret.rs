@@ -71,6 +71,7 @@ impl Reconcile for ExternalSecret {
 
     fn deleted(&self, ctx: &Context) {
         ctx.connect.forget(&reader(self));
+        ctx.refusals.forget(&self.namespace().unwrap_or_default());
         ctx.secrets.refer(&self.namespace().unwrap_or_default(), &self.name_any(), Vec::new());
     }
 }

@@ -40,6 +40,7 @@ pub mod lease;
 mod maintenance;
 pub mod metrics;
 pub mod queue;
+pub mod refusals;
 pub mod repository;
 mod restart;
 pub mod restore;

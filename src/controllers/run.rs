@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering};
 
+use axum::http::Uri;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client,
+    Api, Client, Config,
     runtime::events::{Recorder, Reporter},
 };
 
@@ -20,6 +21,7 @@ use crate::{
         lease::{self, LeaseError},
         metrics::Metrics,
         queue::Queue,
+        refusals::Refusals,
         secrets::Secrets,
     },
     core::job::Image,
@@ -34,6 +36,8 @@ pub struct Settings {
     pub identity: String,
     /// The image that movers run.
     pub image: Image,
+    /// The Kubernetes API, where it is not that of the pod's own cluster.
+    pub api_server: Option<Uri>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub listen: SocketAddr,
     /// Movers of backups and restores at once in the cluster.
@@ -48,9 +52,9 @@ pub enum RunError {
     /// The Kubernetes API cannot be used.
     #[error("cannot use the Kubernetes API: {0}")]
     Cluster(#[from] kube::Error),
-    /// No configuration for the Kubernetes API was found.
-    #[error("no configuration for the Kubernetes API: {0}")]
-    Config(#[from] kube::config::InferConfigError),
+    /// This is no pod of a cluster.
+    #[error("no configuration for the Kubernetes API: {0}; outside of a cluster, --api-server says where it is")]
+    Config(#[from] kube::config::InClusterError),
     /// The pages cannot be served.
     #[error("cannot serve /metrics: {0}")]
     Http(#[from] std::io::Error),
@@ -61,7 +65,9 @@ pub enum RunError {
 
 /// Runs the controller until SIGTERM, or until it must not go on.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
-    let client = Client::try_default().await?;
+    // A kubeconfig is for people: reading one would be a tenth of the program.
+    let config = settings.api_server.clone().map_or_else(Config::incluster, |server| Ok(Config::new(server)))?;
+    let client = Client::try_from(config)?;
     let cluster = Api::<Namespace>::all(client.clone()).get("kube-system").await?.metadata.uid.unwrap_or_default();
     let metrics = Arc::new(Metrics::default());
     let pages = Arc::new(Pages::default());
@@ -98,6 +104,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         stores,
         connect,
         secrets: Secrets::default(),
+        refusals: Refusals::default(),
         fingerprints,
         restart: settings.restart,
         queue: Queue::new(settings.movers),

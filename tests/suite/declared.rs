@@ -91,8 +91,6 @@ fn two_merge_into_one_secret_and_keep_to_their_own_keys() {
     let message = ready("externalsecret", place, "c", "False", "Foreign");
     assert!(message.contains("A1"), "{message}");
     assert_eq!(secret_value(place, "shared", "A1").as_deref(), Some("new"));
-    // It would go on looking whether the key is free, and fetch its item for that.
-    kubectl(&["-n", place, "delete", "externalsecret.strongroom.dev", "c"]);
     let create = json!({"target": {"creationPolicy": "CreateOrMerge"}, "dataFrom": own("s-merge-b")});
     declare(place, "made", &create);
     has_keys("CreateOrMerge creates", place, "made", &["B1"]);

@@ -23,7 +23,7 @@ pub struct Controller {
     shared: Arc<Shared>,
     upstream: Child,
     _runtime: tokio::runtime::Runtime,
-    kubeconfig: tempfile::NamedTempFile,
+    address: String,
     log: tempfile::NamedTempFile,
 }
 
@@ -65,18 +65,8 @@ impl Controller {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
         let port = listener.local_addr().expect("it has an address").port();
         runtime.spawn(async move { axum::serve(listener, router).await });
-        let kubeconfig = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(
-            kubeconfig.path(),
-            format!(
-                "apiVersion: v1\nkind: Config\ncurrent-context: p\nclusters: [{{name: p, cluster: {{server: \
-                 'http://127.0.0.1:{port}'}}}}]\ncontexts: [{{name: p, context: {{cluster: p, user: p}}}}]\n\
-                 users: [{{name: p, user: {{}}}}]\n"
-            ),
-        )
-        .expect("it can be written");
         let log = tempfile::NamedTempFile::new().expect("a file");
-        Self { shared, upstream, _runtime: runtime, kubeconfig, log }
+        Self { shared, upstream, _runtime: runtime, address: format!("http://127.0.0.1:{port}"), log }
     }
 
     /// Starts a controller that is killed after so many writes.
@@ -88,8 +78,7 @@ impl Controller {
         let log = std::fs::File::options().append(true).open(self.log.path()).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_strongroom"))
             .args(["controller", "--image", "ghcr.io/strongroom/strongroom:dev", "--image-pull-policy", "Never"])
-            .args(["--listen", "127.0.0.1:0", "--identity", "kills"])
-            .env("KUBECONFIG", self.kubeconfig.path())
+            .args(["--listen", "127.0.0.1:0", "--identity", "kills", "--api-server", &self.address])
             .stderr(log)
             .spawn()
             .expect("the controller starts");

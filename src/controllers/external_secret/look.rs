@@ -15,6 +15,7 @@ use crate::{
     clients::cluster,
     controllers::{
         context::Context,
+        refusals::{Refusal, is_of_content, is_of_target},
         restart,
         runner::Reconcile,
         secret_writer::{Written, write},
@@ -22,7 +23,7 @@ use crate::{
     core::{
         conditions::{Summary, summarize},
         problem::{Problem, Reason},
-        secret::{self, Claim, Hold, Ingredients, Notes, OTP_SECONDS, Policy, Request, Suspect, Wanted},
+        secret::{self, Claim, Desired, Hold, Ingredients, Notes, OTP_SECONDS, Policy, Request, Suspect, Text, Wanted},
         template::Moment,
     },
 };
@@ -113,7 +114,7 @@ impl Look<'_> {
 
     /// Makes the Secret of what there is, where that is not what it was made of.
     async fn make(&self, resolution: &Resolution, gone: &[Suspect]) -> Result<bool, Problem> {
-        let Self { object, ctx, request, .. } = self;
+        let Self { object, ctx, .. } = self;
         let (origins, found) = (origins(object, ctx).await?, resolution.found());
         let step = resolution.is_otp().then(|| ctx.now().timestamp() / OTP_SECONDS);
         let inputs = secret::inputs(object, &found, &origins, step, &ctx.fingerprints);
@@ -121,22 +122,62 @@ impl Look<'_> {
             return Ok(true);
         }
         let texts = secret::texts(&object.spec, &origins)?;
-        let fetched = fetch(object, ctx, &resolution.resolved, request.force || resolution.is_otp()).await?;
-        let Some(fetched) = fetched else { return Ok(false) };
-        // Of this object: another one with the same inputs draws other chances.
-        let seed = ctx.fingerprints.seed(&[&object.namespace().unwrap_or_default(), &object.name_any(), &inputs]);
-        let ingredients = Ingredients { yields: fetched.yields, texts };
-        let desired = secret::render(&object.spec, ingredients, &Moment { now: ctx.now(), seed })?;
+        let target = self.refused(&inputs).await?;
+        let note = |problem: &Problem| {
+            let refusal = Refusal { inputs: inputs.clone(), target: target.clone(), problem: problem.clone() };
+            ctx.refusals.note(object, refusal);
+        };
+        let desired = self.desired(resolution, texts, &inputs).await;
+        let desired = desired.inspect_err(|problem| if is_of_content(problem) { note(problem) })?;
+        let Some((desired, newest)) = desired else { return Ok(false) };
         if !Policy::of(object).writes() {
             self.synced(resolution, None).await?;
             return Ok(true);
         }
         let data = secret::data_hash(object, &desired.data, &ctx.fingerprints);
-        let notes = Notes { inputs, items: secret::items_with(&found, gone), data, restarted: None };
-        let Some(written) = write(object, ctx, &desired, notes).await? else { return Ok(true) };
-        self.measure(&written, fetched.newest);
+        let items = secret::items_with(&found, gone);
+        let notes = Notes { inputs: inputs.clone(), items, data, restarted: None };
+        let written = write(object, ctx, &desired, notes).await;
+        let written = written.inspect_err(|problem| if is_of_target(problem) { note(problem) })?;
+        ctx.refusals.clear(object);
+        let Some(written) = written else { return Ok(true) };
+        self.measure(&written, newest);
         self.finish(resolution, written).await?;
         Ok(true)
+    }
+
+    /// What was refused before and is as it was is refused again, without a look at the items. Where a Secret was in the
+    /// way, its version now.
+    async fn refused(&self, inputs: &str) -> Result<Option<String>, Problem> {
+        let Self { object, ctx, request, .. } = self;
+        let Some(refusal) = ctx.refusals.of(object).filter(|_| !request.look) else { return Ok(None) };
+        let mut target = None;
+        if is_of_target(&refusal.problem) {
+            let (api, name) =
+                (ctx.api::<Secret>(&object.namespace().unwrap_or_default()), secret::target_name(object));
+            let meta = api.get_metadata_opt(name).await;
+            let meta = meta.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
+            target = Some(meta.and_then(|meta| meta.metadata.resource_version).unwrap_or_default());
+        }
+        if refusal.inputs == inputs && refusal.target == target { Err(refusal.problem) } else { Ok(target) }
+    }
+
+    /// What the Secret should hold, and when the item changed that changed last. Nothing while something is still being
+    /// fetched.
+    async fn desired(
+        &self,
+        resolution: &Resolution,
+        texts: Vec<Text>,
+        inputs: &str,
+    ) -> Result<Option<(Desired, Option<Time>)>, Problem> {
+        let Self { object, ctx, request, .. } = self;
+        let fetched = fetch(object, ctx, &resolution.resolved, request.force || resolution.is_otp()).await?;
+        let Some(fetched) = fetched else { return Ok(None) };
+        // Of this object: another one with the same inputs draws other chances.
+        let seed = ctx.fingerprints.seed(&[&object.namespace().unwrap_or_default(), &object.name_any(), inputs]);
+        let ingredients = Ingredients { yields: fetched.yields, texts };
+        let desired = secret::render(&object.spec, ingredients, &Moment { now: ctx.now(), seed })?;
+        Ok(Some((desired, fetched.newest)))
     }
 
     /// Restarts what has to be, and says in the status that the Secret is as declared; not where nothing is left to
