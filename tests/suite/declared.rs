@@ -91,6 +91,13 @@ fn two_merge_into_one_secret_and_keep_to_their_own_keys() {
     let message = ready("externalsecret", place, "c", "False", "Foreign");
     assert!(message.contains("A1"), "{message}");
     assert_eq!(secret_value(place, "shared", "A1").as_deref(), Some("new"));
+    put_item("s-merge-a", &json!({"A3": "a3"}));
+    eventually("what was contested is taken when it is free", SOON, || {
+        (secret_value(place, "shared", "A1")? == "mine").then_some(())
+    });
+    // And again: it stays so, and costs nothing while the rest of the suite runs.
+    put_item("s-merge-c", &json!({"A3": "mine"}));
+    ready("externalsecret", place, "c", "False", "Foreign");
     let create = json!({"target": {"creationPolicy": "CreateOrMerge"}, "dataFrom": own("s-merge-b")});
     declare(place, "made", &create);
     has_keys("CreateOrMerge creates", place, "made", &["B1"]);

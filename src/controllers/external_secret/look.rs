@@ -128,7 +128,11 @@ impl Look<'_> {
             ctx.refusals.note(object, refusal);
         };
         let desired = self.desired(resolution, texts, &inputs).await;
-        let desired = desired.inspect_err(|problem| if is_of_content(problem) { note(problem) })?;
+        let desired = desired.inspect_err(|problem| {
+            if is_of_content(problem) {
+                note(problem);
+            }
+        })?;
         let Some((desired, newest)) = desired else { return Ok(false) };
         if !Policy::of(object).writes() {
             self.synced(resolution, None).await?;
@@ -138,7 +142,11 @@ impl Look<'_> {
         let items = secret::items_with(&found, gone);
         let notes = Notes { inputs: inputs.clone(), items, data, restarted: None };
         let written = write(object, ctx, &desired, notes).await;
-        let written = written.inspect_err(|problem| if is_of_target(problem) { note(problem) })?;
+        let written = written.inspect_err(|problem| {
+            if is_of_target(problem) {
+                note(problem);
+            }
+        })?;
         ctx.refusals.clear(object);
         let Some(written) = written else { return Ok(true) };
         self.measure(&written, newest);
@@ -153,8 +161,7 @@ impl Look<'_> {
         let Some(refusal) = ctx.refusals.of(object).filter(|_| !request.look) else { return Ok(None) };
         let mut target = None;
         if is_of_target(&refusal.problem) {
-            let (api, name) =
-                (ctx.api::<Secret>(&object.namespace().unwrap_or_default()), secret::target_name(object));
+            let (api, name) = (ctx.api::<Secret>(&object.namespace().unwrap_or_default()), secret::target_name(object));
             let meta = api.get_metadata_opt(name).await;
             let meta = meta.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
             target = Some(meta.and_then(|meta| meta.metadata.resource_version).unwrap_or_default());
