@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use strongroom::{
+    api::common::Group,
     clients::connect::{Connect, Failure, FailureKind},
     controllers::connect::{Fetched, Hub, Lookup, Place, Reader, Registration, Source, Wake},
     core::{
@@ -166,11 +167,11 @@ async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) ->
 }
 
 fn store(name: &str) -> StoreKey {
-    StoreKey { namespace: None, name: name.into() }
+    StoreKey { group: Group::default(), namespace: None, name: name.into() }
 }
 
 fn object(name: &str) -> Reader {
-    Reader::ExternalSecret("media".to_owned(), name.to_owned())
+    Reader::ExternalSecret(Group::default(), "media".to_owned(), name.to_owned())
 }
 
 fn reads(names: &[&str], waiting: bool) -> Interest {
@@ -191,8 +192,8 @@ async fn woken_until(wakes: &mut UnboundedReceiver<Wake>, last: &str) -> BTreeSe
     let mut woken = BTreeSet::new();
     loop {
         match tokio::time::timeout(SOON, wakes.recv()).await.expect("a wake").unwrap() {
-            Wake::Reader(Reader::ExternalSecret(_, name)) if name == last => return woken,
-            Wake::Reader(Reader::ExternalSecret(_, name)) => drop(woken.insert(name)),
+            Wake::Reader(Reader::ExternalSecret(_, _, name)) if name == last => return woken,
+            Wake::Reader(Reader::ExternalSecret(_, _, name)) => drop(woken.insert(name)),
             Wake::Store(_) | Wake::Reader(Reader::Repository(..)) => {}
         }
     }

@@ -51,6 +51,29 @@ pub(crate) fn never_observed() -> i64 {
     NEVER_OBSERVED
 }
 
+/// The group of External Secrets Operator's kinds.
+pub const ESO_GROUP: &str = "external-secrets.io";
+
+/// The group of a kind that both we and External Secrets Operator have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// `strongroom.dev`.
+    #[default]
+    Strongroom,
+    /// `external-secrets.io`.
+    ExternalSecrets,
+}
+
+impl Group {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Strongroom => super::GROUP,
+            Self::ExternalSecrets => ESO_GROUP,
+        }
+    }
+}
+
 /// One observation of an object's state, as every Kubernetes API has it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -218,7 +241,7 @@ pub enum StoreKind {
 }
 
 /// A reference to a store.
-#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.apiGroup) || self.apiGroup == 'strongroom.dev'", "apiGroup must be strongroom.dev (or absent)"))]
 pub struct StoreRef {
@@ -231,6 +254,13 @@ pub struct StoreRef {
     /// Default `strongroom.dev`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_group: Option<String>,
+}
+
+impl StoreRef {
+    /// The group of the store.
+    pub fn group(&self) -> Group {
+        if self.api_group.as_deref() == Some(ESO_GROUP) { Group::ExternalSecrets } else { Group::Strongroom }
+    }
 }
 
 /// Which of the two kinds of repository object a reference means.
@@ -254,7 +284,7 @@ impl RepositoryKind {
 }
 
 /// A reference to a repository object.
-#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.apiGroup) || self.apiGroup == 'strongroom.dev'", "apiGroup must be strongroom.dev (or absent)"))]
 pub struct RepositoryRef {

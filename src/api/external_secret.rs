@@ -3,16 +3,18 @@
 //! The fields are those of `external-secrets.io/v1` that a 1Password user can use, plus what the API
 //! document calls ours.
 
+#![expect(dead_code, reason = "the schema derive repeats the types, where what is no part of a schema is not read")]
+
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Condition, Duration, StoreRef, Time, never_observed};
+use super::common::{Condition, Duration, Group, StoreRef, Time, never_observed};
 
 /// Keys of a Secret, taken from 1Password items.
-#[derive(CustomResource, Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq)]
+#[derive(CustomResource, Clone, Debug, Default, Serialize, Deserialize, KubeSchema, PartialEq)]
 #[kube(
     group = "strongroom.dev",
     version = "v1alpha1",
@@ -63,6 +65,9 @@ pub struct ExternalSecretSpec {
     /// Starts nothing new while true.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
+    /// The group that the object was declared in: no field, but known by the watch that told of it.
+    #[serde(skip)]
+    pub group: Group,
 }
 
 /// When a Secret may change.

@@ -7,6 +7,7 @@
 
 pub mod backup;
 pub mod common;
+pub mod eso;
 pub mod external_secret;
 pub mod foreign;
 pub mod repository;

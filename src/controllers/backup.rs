@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     runtime::{controller::Action, events::EventType},
 };
 
@@ -64,8 +64,8 @@ impl Reconcile for VolumeBackup {
         (self.status.as_ref() != Some(&status)).then(|| Self { status: Some(status), ..self.clone() })
     }
 
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+    fn conditions(&self) -> Vec<Condition> {
+        self.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default()
     }
 
     fn changed(&self, ctx: &Context) {
@@ -194,7 +194,7 @@ impl Look<'_> {
         self.problems.clear();
         if let Some(note) = note {
             let type_ = if note.warning { EventType::Warning } else { EventType::Normal };
-            self.ctx.event(&self.backup, type_, &note.reason, note.message).await;
+            self.ctx.event(&self.backup.object_ref(&()), type_, &note.reason, note.message).await;
         }
         let (name, namespace) = (self.backup.name_any(), self.backup.namespace().unwrap_or_default());
         match (ran, runs) {

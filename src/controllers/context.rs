@@ -6,6 +6,7 @@ use std::{
 };
 
 use chrono::{SubsecRound, Utc};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::{ClusterResourceScope, NamespaceResourceScope},
@@ -22,13 +23,16 @@ use tokio::{
 use crate::{
     api::{
         backup::VolumeBackup,
-        common::Time,
+        common::{Group, Time},
+        eso::{EsoClusterSecretStore, EsoExternalSecret, EsoSecretStore},
         external_secret::ExternalSecret,
         repository::{ClusterResticRepository, ResticRepository},
         restore::VolumeRestore,
         store::{ClusterSecretStore, SecretStore},
     },
-    controllers::{connect::Hub, metrics::Metrics, queue::Queue, refusals::Refusals, secrets::Secrets},
+    controllers::{
+        connect::Hub, metrics::Metrics, queue::Queue, refusals::Refusals, secrets::Secrets, takeover::Takeover,
+    },
     core::{fingerprint::Fingerprints, job::Image},
 };
 
@@ -44,6 +48,8 @@ pub struct Context {
     pub image: Image,
     /// The objects of every kind, as the watches tell.
     pub stores: Stores,
+    /// What of External Secrets Operator's is ours.
+    pub takeover: Takeover,
     /// 1Password Connect.
     pub connect: Arc<Hub>,
     /// The Secrets that matter to ExternalSecrets.
@@ -97,13 +103,10 @@ impl Context {
     }
 
     /// Writes an Event about an object. That it cannot be written is logged and otherwise does not matter.
-    pub async fn event<K>(&self, object: &K, type_: EventType, reason: &str, note: String)
-    where
-        K: Resource<DynamicType = ()>,
-    {
+    pub async fn event(&self, object: &ObjectReference, type_: EventType, reason: &str, note: String) {
         let event =
             Event { type_, reason: reason.to_owned(), note: Some(note), action: reason.to_owned(), secondary: None };
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+        if let Err(error) = self.recorder.publish(&event, object).await {
             tracing::warn!(%error, reason, "cannot write an Event");
         }
     }
@@ -117,6 +120,12 @@ pub struct Stores {
     pub cluster_secret_stores: Handle<ClusterSecretStore>,
     /// ExternalSecrets.
     pub external_secrets: Handle<ExternalSecret>,
+    /// SecretStores of External Secrets Operator's.
+    pub eso_secret_stores: Handle<EsoSecretStore>,
+    /// ClusterSecretStores of External Secrets Operator's.
+    pub eso_cluster_secret_stores: Handle<EsoClusterSecretStore>,
+    /// ExternalSecrets of External Secrets Operator's, as far as they concern us.
+    pub eso_external_secrets: Handle<EsoExternalSecret>,
     /// ResticRepositories.
     pub repositories: Handle<ResticRepository>,
     /// ClusterResticRepositories.
@@ -127,6 +136,21 @@ pub struct Stores {
     pub restores: Handle<VolumeRestore>,
 }
 
+impl Stores {
+    /// Whether an ExternalSecret of that uid is there, of either group.
+    pub fn is_declared(&self, uid: &str) -> bool {
+        self.external_secrets.by_uid(uid).is_some() || self.eso_external_secrets.by_uid(uid).is_some()
+    }
+
+    /// Has the ExternalSecret of that group, namespace and name looked at now.
+    pub fn wake_declared(&self, group: Group, namespace: &str, name: &str) {
+        match group {
+            Group::Strongroom => self.external_secrets.wake_by_name(Some(namespace), name),
+            Group::ExternalSecrets => self.eso_external_secrets.wake_by_name(Some(namespace), name),
+        }
+    }
+}
+
 /// What feeds the [`Stores`]: taken by each kind's loop.
 pub struct Feeds {
     /// SecretStores.
@@ -135,6 +159,12 @@ pub struct Feeds {
     pub cluster_secret_stores: Feed<ClusterSecretStore>,
     /// ExternalSecrets.
     pub external_secrets: Feed<ExternalSecret>,
+    /// SecretStores of External Secrets Operator's.
+    pub eso_secret_stores: Feed<EsoSecretStore>,
+    /// ClusterSecretStores of External Secrets Operator's.
+    pub eso_cluster_secret_stores: Feed<EsoClusterSecretStore>,
+    /// ExternalSecrets of External Secrets Operator's.
+    pub eso_external_secrets: Feed<EsoExternalSecret>,
     /// ResticRepositories.
     pub repositories: Feed<ResticRepository>,
     /// ClusterResticRepositories.
@@ -150,6 +180,9 @@ pub fn stores() -> (Stores, Feeds) {
     let (secret_stores, secret_stores_feed) = kind();
     let (cluster_secret_stores, cluster_secret_stores_feed) = kind();
     let (external_secrets, external_secrets_feed) = kind();
+    let (eso_secret_stores, eso_secret_stores_feed) = kind();
+    let (eso_cluster_secret_stores, eso_cluster_secret_stores_feed) = kind();
+    let (eso_external_secrets, eso_external_secrets_feed) = kind();
     let (repositories, repositories_feed) = kind();
     let (cluster_repositories, cluster_repositories_feed) = kind();
     let (backups, backups_feed) = kind();
@@ -159,6 +192,9 @@ pub fn stores() -> (Stores, Feeds) {
             secret_stores,
             cluster_secret_stores,
             external_secrets,
+            eso_secret_stores,
+            eso_cluster_secret_stores,
+            eso_external_secrets,
             repositories,
             cluster_repositories,
             backups,
@@ -168,6 +204,9 @@ pub fn stores() -> (Stores, Feeds) {
             secret_stores: secret_stores_feed,
             cluster_secret_stores: cluster_secret_stores_feed,
             external_secrets: external_secrets_feed,
+            eso_secret_stores: eso_secret_stores_feed,
+            eso_cluster_secret_stores: eso_cluster_secret_stores_feed,
+            eso_external_secrets: eso_external_secrets_feed,
             repositories: repositories_feed,
             cluster_repositories: cluster_repositories_feed,
             backups: backups_feed,

@@ -44,11 +44,7 @@ impl Reconcile for ExternalSecret {
     }
 
     async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
-        let result = reconcile(&object, &ctx).await;
-        if result.is_err() {
-            interested(&object, &ctx, None);
-        }
-        result
+        look_at(&object, &ctx).await
     }
 
     fn with_problem(&self, problem: &Problem, now: Time) -> Option<Self> {
@@ -65,19 +61,33 @@ impl Reconcile for ExternalSecret {
         (self.status.as_ref() != Some(&status)).then(|| Self { status: Some(status), ..self.clone() })
     }
 
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+    fn conditions(&self) -> Vec<Condition> {
+        self.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default()
     }
 
     fn deleted(&self, ctx: &Context) {
-        ctx.connect.forget(&reader(self));
-        ctx.refusals.forget(&self.namespace().unwrap_or_default());
-        ctx.secrets.refer(&self.namespace().unwrap_or_default(), &self.name_any(), Vec::new());
+        forget(self, ctx);
     }
 }
 
+/// Looks at an ExternalSecret, whichever group it was declared in.
+pub(crate) async fn look_at(object: &ExternalSecret, ctx: &Context) -> Result<Action, Problem> {
+    let result = reconcile(object, ctx).await;
+    if result.is_err() {
+        interested(object, ctx, None);
+    }
+    result
+}
+
+/// Forgets an ExternalSecret that is gone.
+pub(crate) fn forget(object: &ExternalSecret, ctx: &Context) {
+    ctx.connect.forget(&reader(object));
+    ctx.refusals.forget(&object.namespace().unwrap_or_default());
+    ctx.secrets.refer(object, Vec::new());
+}
+
 fn reader(object: &ExternalSecret) -> Reader {
-    Reader::ExternalSecret(object.namespace().unwrap_or_default(), object.name_any())
+    Reader::ExternalSecret(object.spec.group, object.namespace().unwrap_or_default(), object.name_any())
 }
 
 async fn reconcile(object: &ExternalSecret, ctx: &Context) -> Result<Action, Problem> {
@@ -138,7 +148,7 @@ fn refer(object: &ExternalSecret, ctx: &Context) {
     if Policy::of(object).shares {
         names.push((OriginKind::Secret, secret::target_name(object).to_owned()));
     }
-    ctx.secrets.refer(&object.namespace().unwrap_or_default(), &object.name_any(), names);
+    ctx.secrets.refer(object, names);
 }
 
 /// Whether the Secret is as this object last wrote it: then it stays, and so does the status, while only the server is

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::{
     api::{
         backup::VolumeBackup,
+        eso::{EsoClusterSecretStore, EsoExternalSecret, EsoSecretStore},
         external_secret::ExternalSecret,
         foreign::{VolumeSnapshot, VolumeSnapshotContent},
         repository::{ClusterResticRepository, ResticRepository},
@@ -51,6 +52,7 @@ mod secret_writer;
 pub mod secrets;
 pub mod store;
 mod sweep;
+pub mod takeover;
 mod wake;
 
 /// Kinds that have movers, and what belongs to movers.
@@ -69,6 +71,9 @@ async fn kinds(
             serve::<SecretStore>(ctx.clone(), feeds.secret_stores, shutdown.clone()),
             serve::<ClusterSecretStore>(ctx.clone(), feeds.cluster_secret_stores, shutdown.clone()),
             serve::<ExternalSecret>(ctx.clone(), feeds.external_secrets, shutdown.clone()),
+            serve::<EsoSecretStore>(ctx.clone(), feeds.eso_secret_stores, shutdown.clone()),
+            serve::<EsoClusterSecretStore>(ctx.clone(), feeds.eso_cluster_secret_stores, shutdown.clone()),
+            serve::<EsoExternalSecret>(ctx.clone(), feeds.eso_external_secrets, shutdown.clone()),
             serve::<ResticRepository>(ctx.clone(), feeds.repositories, shutdown.clone()),
             serve::<ClusterResticRepository>(ctx.clone(), feeds.cluster_repositories, shutdown.clone()),
             serve::<VolumeBackup>(ctx.clone(), feeds.backups, shutdown.clone()),
@@ -77,6 +82,7 @@ async fn kinds(
     };
     let watches = async {
         tokio::join!(
+            takeover::discover(ctx.clone()),
             secrets::watch_ours(ctx.clone()),
             secrets::watch_referred(ctx.clone()),
             children::<Job>(ctx.clone(), ctx.own(), &MOVES_DATA),

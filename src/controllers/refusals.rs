@@ -8,7 +8,7 @@ use std::{
 use kube::ResourceExt;
 
 use crate::{
-    api::external_secret::ExternalSecret,
+    api::{common::Group, external_secret::ExternalSecret},
     core::problem::{Problem, Reason},
 };
 
@@ -23,8 +23,8 @@ pub(crate) struct Refusal {
     pub(crate) problem: Problem,
 }
 
-/// Namespace and name.
-type Place = (String, String);
+/// Group, namespace and name.
+type Place = (Group, String, String);
 
 /// Why nothing came of ExternalSecrets.
 #[derive(Debug, Default)]
@@ -49,12 +49,12 @@ impl Refusals {
 
     /// Forgets a namespace: one of its ExternalSecrets is gone, and what it stood in the way of may be free.
     pub(crate) fn forget(&self, namespace: &str) {
-        self.lock().retain(|(other, _), _| other != namespace);
+        self.lock().retain(|(_, other, _), _| other != namespace);
     }
 }
 
 fn place(object: &ExternalSecret) -> Place {
-    (object.namespace().unwrap_or_default(), object.name_any())
+    (object.spec.group, object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// Whether a problem is one of what the items and templates hold, which stays while they do. A file that is not there

@@ -114,8 +114,8 @@ macro_rules! repository {
                 (self.status.as_ref() != Some(&status)).then(|| self.with_status(status))
             }
 
-            fn conditions(&self) -> &[Condition] {
-                self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+            fn conditions(&self) -> Vec<Condition> {
+                self.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default()
             }
 
             fn changed(&self, ctx: &Context) {

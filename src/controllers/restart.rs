@@ -18,7 +18,7 @@ use crate::{
     core::{
         problem::{Problem, Reason},
         restart,
-        secret::note,
+        secret::{note, reference},
     },
 };
 
@@ -44,7 +44,7 @@ pub(crate) async fn owed(object: &ExternalSecret, ctx: &Context, secret: Secret)
     if !rolled.is_empty() {
         let names: Vec<String> = rolled.into_iter().map(|(name, _)| name).collect();
         let note = format!("Secret {name} has new data: restarted {}", names.join(", "));
-        ctx.event(object, EventType::Normal, "Restarted", note).await;
+        ctx.event(&reference(object), EventType::Normal, "Restarted", note).await;
     }
     // The others have been restarted all the same.
     if let Some(problem) = refused.into_iter().find_map(|(_, problem)| problem) {

@@ -7,7 +7,7 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim},
 };
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
     runtime::{controller::Action, events::EventType},
 };
@@ -81,8 +81,8 @@ impl Reconcile for VolumeRestore {
         (self.status.as_ref() != Some(&status)).then(|| Self { status: Some(status), ..self.clone() })
     }
 
-    fn conditions(&self) -> &[Condition] {
-        self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+    fn conditions(&self) -> Vec<Condition> {
+        self.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default()
     }
 
     fn deleted(&self, ctx: &Context) {
@@ -167,12 +167,12 @@ impl Look<'_> {
             let failed = new.phase == Some(RestorePhase::Failed);
             tracing::info!(namespace, name, reason, "the restore has ended: {message}");
             let type_ = if failed { EventType::Warning } else { EventType::Normal };
-            self.ctx.event(written, type_, &reason, message).await;
+            self.ctx.event(&written.object_ref(&()), type_, &reason, message).await;
             release(self.ctx, &written.uid().unwrap_or_default());
         } else if let Some(step) = new.steps.last().filter(|_| new.steps.len() > old.steps.len()) {
             tracing::info!(namespace, name, "{}", step.message);
             let type_ = if new.failure.is_some() { EventType::Warning } else { EventType::Normal };
-            self.ctx.event(written, type_, &reason, step.message.clone()).await;
+            self.ctx.event(&written.object_ref(&()), type_, &reason, step.message.clone()).await;
         } else if old.phase.is_none() {
             tracing::info!(namespace, name, "a restore starts");
         }

@@ -23,6 +23,7 @@ use crate::{
         queue::Queue,
         refusals::Refusals,
         secrets::Secrets,
+        takeover::Takeover,
     },
     core::job::Image,
 };
@@ -93,7 +94,10 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (connect, wakes) = Hub::new();
     metrics.register(|registry| {
         connect.metrics.register(registry);
-        registry.register_collector(Box::new(DeclaredMetrics(stores.external_secrets.store.clone())));
+        registry.register_collector(Box::new(DeclaredMetrics {
+            ours: stores.external_secrets.store.clone(),
+            esos: stores.eso_external_secrets.store.clone(),
+        }));
     });
     let ctx = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
@@ -105,6 +109,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         connect,
         secrets: Secrets::default(),
         refusals: Refusals::default(),
+        takeover: Takeover::default(),
         fingerprints,
         restart: settings.restart,
         queue: Queue::new(settings.movers),

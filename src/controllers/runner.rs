@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{Future, FutureExt, StreamExt, future::Shared, stream};
+use futures::{Future, FutureExt, Stream, StreamExt, future::Shared, stream};
 use kube::{
     Api, Resource,
     runtime::{
@@ -23,7 +23,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    api::common::Time,
+    api::common::{Condition, Time},
     clients::{cluster, guarded::Guarded},
     controllers::{
         context::{Context, Feed, Handle, Stores},
@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Objects in a page of a list: pages take memory that is not given back.
-const PAGE: u32 = 50;
+pub(crate) const PAGE: u32 = 50;
 /// Objects of one kind that are worked on at once.
 const CONCURRENCY: u16 = 16;
 /// Of these, how many without a user's doing: because of a start, or of something else that changed.
@@ -63,7 +63,15 @@ pub(crate) trait Reconcile:
     fn with_problem(&self, problem: &Problem, now: Time) -> Option<Self>;
 
     /// The conditions of the object's status.
-    fn conditions(&self) -> &[crate::api::common::Condition];
+    fn conditions(&self) -> Vec<Condition>;
+
+    /// What the API tells of the objects of this kind.
+    fn events(
+        ctx: &Arc<Context>,
+    ) -> impl Stream<Item = watcher::Result<watcher::Event<Guarded<Self>>>> + Send + 'static {
+        let config = watcher::Config::default().page_size(PAGE);
+        watcher(Api::<Guarded<Self>>::all(ctx.client.clone()), config).default_backoff()
+    }
 
     /// Another kind may depend on this object, which appeared or changed (its status too).
     fn changed(&self, _ctx: &Context) {}
@@ -78,12 +86,9 @@ pub(crate) async fn serve<K: Reconcile>(
     feed: Feed<K>,
     shutdown: Shared<impl Future<Output = ()> + Send + 'static>,
 ) {
-    let api: Api<Guarded<K>> = Api::all(ctx.client.clone());
     let store = K::handle(&ctx.stores).store.clone();
     let observer = ctx.clone();
-    let events = watcher(api, watcher::Config::default().page_size(PAGE))
-        .default_backoff()
-        .filter_map(move |event| std::future::ready(valid(&observer, event)));
+    let events = K::events(&ctx).filter_map(move |event| std::future::ready(valid(&observer, event)));
     let retries = Arc::new(Retries::default());
     let routine: Arc<Routine<ObjectRef<K>>> = Routine::new(ROUTINE);
     let (observer, forgotten, ended) = (ctx.clone(), retries.clone(), routine.clone());
@@ -179,14 +184,15 @@ async fn contained<T>(reconcile: impl Future<Output = Result<T, Problem>>) -> Re
 /// Puts a problem into the object's condition, and into an Event when it is a new one.
 async fn report<K: Reconcile>(object: &K, ctx: &Context, problem: &Problem) {
     let Some(updated) = object.with_problem(problem, ctx.now()) else { return };
-    let reason_of = |object: &K| conditions::get(object.conditions(), conditions::READY).map(|c| c.reason.clone());
+    let reason_of =
+        |object: &K| conditions::get(&object.conditions(), conditions::READY).map(|condition| condition.reason.clone());
     let is_new = reason_of(object).as_deref() != Some(problem.reason.as_str());
     if let Err(error) = cluster::write_status(&object.api(ctx), &updated).await {
         tracing::debug!(kind = K::KIND, %error, "the problem could not be written; it is tried again");
         return;
     }
     if is_new {
-        ctx.event(object, EventType::Warning, problem.reason.as_str(), problem.message.clone()).await;
+        ctx.event(&object.object_ref(&()), EventType::Warning, problem.reason.as_str(), problem.message.clone()).await;
     }
 }
 

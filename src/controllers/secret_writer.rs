@@ -81,7 +81,7 @@ pub(crate) async fn write(
 fn claim(object: &ExternalSecret, ctx: &Context, live: Option<&Secret>) -> Result<Claim, Problem> {
     let (policy, name) = (Policy::of(object), secret::target_name(object));
     let uid = object.uid().unwrap_or_default();
-    let alive = |uid: &str| ctx.stores.external_secrets.by_uid(uid).is_some();
+    let alive = |uid: &str| ctx.stores.is_declared(uid);
     let meta = live.map(|live| &live.metadata);
     let claim = match meta {
         Some(meta) if policy.shares => secret::share(meta, &uid, alive).map(|()| Claim::Ours)?,
@@ -91,7 +91,7 @@ fn claim(object: &ExternalSecret, ctx: &Context, live: Option<&Secret>) -> Resul
             );
             return Err(Problem::new(Reason::SecretMissing, message));
         }
-        meta => secret::claim(meta, &uid, alive)?,
+        meta => secret::claim(meta, object, alive)?,
     };
     if meta.is_some_and(|meta| meta.deletion_timestamp.is_some()) {
         let message = format!("Secret {name} is being deleted: it is created anew after that");
@@ -235,7 +235,13 @@ async fn adopted(object: &ExternalSecret, ctx: &Context, name: &str, removed: &[
     } else {
         format!("these keys, which are not declared, were removed: {}", removed.join(", "))
     };
-    ctx.event(object, EventType::Normal, "Adopted", format!("Secret {name} belonged to nobody; {keys}")).await;
+    ctx.event(
+        &secret::reference(object),
+        EventType::Normal,
+        "Adopted",
+        format!("Secret {name} belonged to nobody; {keys}"),
+    )
+    .await;
 }
 
 /// Whether nothing can be created any more because the namespace is being deleted.
@@ -261,11 +267,10 @@ async fn forget_old(object: &ExternalSecret, ctx: &Context, api: &Api<Secret>, n
     let old = object.status.as_ref().and_then(|status| status.binding.as_ref()).map(|binding| binding.name.as_str());
     let Some(old) = old.filter(|old| *old != name && Policy::of(object).owns) else { return Ok(()) };
     let Some(live) = cluster::get(api, old).await? else { return Ok(()) };
-    let uid = object.uid().unwrap_or_default();
-    if secret::claim(Some(&live.metadata), &uid, |_| true) == Ok(Claim::Ours) {
+    if secret::claim(Some(&live.metadata), object, |_| true) == Ok(Claim::Ours) {
         cluster::delete(api, &live).await?;
         let note = format!("Secret {old} was deleted: target.name is now {name}");
-        ctx.event(object, EventType::Normal, "Renamed", note).await;
+        ctx.event(&secret::reference(object), EventType::Normal, "Renamed", note).await;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use kube::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    api::{MANAGER, annotations, external_secret::ExternalSecret, labels},
+    api::{MANAGER, annotations, common::Group, external_secret::ExternalSecret, labels},
     controllers::{context::Context, runner::Reconcile, wake::touched},
     core::secret::OriginKind,
 };
@@ -58,6 +58,8 @@ const PAGE: u32 = 50;
 
 /// Namespace and name.
 type Place = (String, String);
+/// An ExternalSecret: group, namespace and name.
+type Referrer = (Group, String, String);
 
 /// The Secrets that matter.
 #[derive(Debug)]
@@ -72,8 +74,8 @@ pub struct Secrets {
 /// Which objects refer to which.
 #[derive(Debug, Default)]
 struct Referred {
-    by_object: HashMap<(OriginKind, String, String), BTreeSet<Place>>,
-    by_reader: BTreeMap<Place, Vec<(OriginKind, String, String)>>,
+    by_object: HashMap<(OriginKind, String, String), BTreeSet<Referrer>>,
+    by_reader: BTreeMap<Referrer, Vec<(OriginKind, String, String)>>,
 }
 
 impl Default for Secrets {
@@ -114,8 +116,9 @@ impl Secrets {
     }
 
     /// Notes which objects an ExternalSecret refers to: it is looked at when one of them changes.
-    pub fn refer(&self, namespace: &str, reader: &str, names: Vec<(OriginKind, String)>) {
-        let place = (namespace.to_owned(), reader.to_owned());
+    pub fn refer(&self, reader: &ExternalSecret, names: Vec<(OriginKind, String)>) {
+        let namespace = reader.namespace().unwrap_or_default();
+        let place = (reader.spec.group, namespace.clone(), reader.name_any());
         let mut referred = self.referred();
         for old in referred.by_reader.remove(&place).unwrap_or_default() {
             if let Some(readers) = referred.by_object.get_mut(&old) {
@@ -128,7 +131,7 @@ impl Secrets {
         if names.is_empty() {
             return;
         }
-        let names: Vec<_> = names.into_iter().map(|(kind, name)| (kind, namespace.to_owned(), name)).collect();
+        let names: Vec<_> = names.into_iter().map(|(kind, name)| (kind, namespace.clone(), name)).collect();
         for name in &names {
             referred.by_object.entry(name.clone()).or_default().insert(place.clone());
         }
@@ -141,7 +144,7 @@ impl Secrets {
         self.referred().by_object.keys().any(|(other, _, _)| *other == kind)
     }
 
-    fn readers(&self, kind: OriginKind, namespace: &str, name: &str) -> BTreeSet<Place> {
+    fn readers(&self, kind: OriginKind, namespace: &str, name: &str) -> BTreeSet<Referrer> {
         let key = (kind, namespace.to_owned(), name.to_owned());
         self.referred().by_object.get(&key).cloned().unwrap_or_default()
     }
@@ -168,6 +171,7 @@ pub(crate) async fn watch_ours(ctx: Arc<Context>) {
                 for place in std::mem::take(&mut listed) {
                     ctx.secrets.ours().remove(&place);
                     ctx.stores.external_secrets.wake_where(|object| target(object) == place);
+                    ctx.stores.eso_external_secrets.wake_where(|object| object.target() == place);
                 }
                 ctx.secrets.filled.send_replace(true);
             }
@@ -202,12 +206,18 @@ fn note(ctx: &Context, secret: &PartialObjectMeta<Secret>) -> bool {
 fn wake(ctx: &Context, secret: &PartialObjectMeta<Secret>) {
     let label = |name: &str| secret.labels().get(name).map(String::as_str).unwrap_or_default();
     let (name, uid) = (label(labels::OWNER_NAME), label(labels::OWNER_UID));
-    let owner = ctx.stores.external_secrets.by_name(secret.namespace().as_deref(), name);
-    match owner.filter(|owner| owner.uid().as_deref() == Some(uid)) {
-        Some(owner) => ctx.stores.external_secrets.wake(&owner),
-        // Its name is too long for a label, or it is gone.
-        None => ctx.stores.external_secrets.wake_by_uid(uid),
+    let (stores, namespace) = (&ctx.stores, secret.namespace());
+    // By its name, which is found at once; where that is too long for a label, or of the other group, by its uid.
+    let named = stores.external_secrets.by_name(namespace.as_deref(), name);
+    if let Some(owner) = named.filter(|owner| owner.uid().as_deref() == Some(uid)) {
+        return stores.external_secrets.wake(&owner);
     }
+    let named = stores.eso_external_secrets.by_name(namespace.as_deref(), name);
+    if let Some(owner) = named.filter(|owner| owner.uid().as_deref() == Some(uid)) {
+        return stores.eso_external_secrets.wake(&owner);
+    }
+    stores.external_secrets.wake_by_uid(uid);
+    stores.eso_external_secrets.wake_by_uid(uid);
 }
 
 /// Watches the objects of a kind, their metadata only, as soon as one of them is referred to, and has who refers to it
@@ -231,10 +241,10 @@ where
     let stream = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
     touched(stream)
         .for_each(|object| {
-            for (namespace, name) in
+            for (group, namespace, name) in
                 ctx.secrets.readers(kind, &object.namespace().unwrap_or_default(), &object.name_any())
             {
-                ctx.stores.external_secrets.wake_by_name(Some(&namespace), &name);
+                ctx.stores.wake_declared(group, &namespace, &name);
             }
             std::future::ready(())
         })

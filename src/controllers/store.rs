@@ -2,30 +2,38 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::Stream;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{Api, ResourceExt, runtime::controller::Action};
+use kube::{
+    Api, ResourceExt,
+    runtime::{controller::Action, watcher},
+};
 
 use crate::{
     api::{
         annotations,
-        common::{Condition, Time},
+        common::{Condition, Group, Time},
+        eso::{EsoClusterSecretStore, EsoSecretStore},
         store::{
             CaProvider, CaProviderType, ClusterSecretStore, DEFAULT_POLL_INTERVAL, OnePassword, SecretStore, StoreSpec,
             StoreStatus,
         },
     },
-    clients::cluster,
+    clients::{cluster, guarded::Guarded},
     controllers::{
         connect::{Place, Registration, Source, problem},
         context::{Context, Handle, Stores},
         runner::Reconcile,
+        takeover::{events, is_left, users},
     },
     core::{
         problem::{Class, Problem, Reason},
         sensitive::Sensitive,
         store::{
-            DEFAULT_CA_KEY, DEFAULT_TOKEN_KEY, Seen, StoreKey, ca_bundle, is_ours, order, status, token_expiry, vaults,
+            DEFAULT_CA_KEY, DEFAULT_TOKEN_KEY, Seen, StoreKey, ca_bundle, is_ours, of_eso, order, status, token_expiry,
+            vaults,
         },
+        takeover::{self, Hold, Users},
     },
 };
 
@@ -33,36 +41,45 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(15);
 /// How long a server's first answer is waited for here; it wakes the store when it takes longer.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is counted who uses a store of External Secrets Operator's.
+const COUNT: Duration = Duration::from_secs(30);
 /// The shortest interval at which a server is asked for changes.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a certificate in PEM form begins.
 const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// What both kinds of store are.
+/// What every kind of store is.
 trait AnyStore: Reconcile {
-    fn declared(&self) -> &StoreSpec;
-    fn known(&self) -> Option<&StoreStatus>;
-    fn with_status(&self, status: StoreStatus) -> Self;
+    const GROUP: Group = Group::Strongroom;
+
+    fn declared(&self) -> Result<StoreSpec, Problem>;
+    fn known(&self) -> Option<StoreStatus>;
+    fn with_status(&self, status: StoreStatus, users: Option<&Users>, now: Time) -> Self;
+    fn says_the_same_as(&self, other: &Self) -> bool;
 
     fn key(&self) -> StoreKey {
-        StoreKey { namespace: self.namespace(), name: self.name_any() }
+        StoreKey { group: Self::GROUP, namespace: self.namespace(), name: self.name_any() }
     }
 }
 
 macro_rules! store {
     ($kind:ident, $handle:ident, $api:expr) => {
         impl AnyStore for $kind {
-            fn declared(&self) -> &StoreSpec {
-                &self.spec.store
+            fn declared(&self) -> Result<StoreSpec, Problem> {
+                Ok(self.spec.store.clone())
             }
 
-            fn known(&self) -> Option<&StoreStatus> {
-                self.status.as_ref()
+            fn known(&self) -> Option<StoreStatus> {
+                self.status.clone()
             }
 
-            fn with_status(&self, status: StoreStatus) -> Self {
+            fn with_status(&self, status: StoreStatus, _: Option<&Users>, _: Time) -> Self {
                 Self { status: Some(status), ..self.clone() }
+            }
+
+            fn says_the_same_as(&self, other: &Self) -> bool {
+                self.status == other.status
             }
         }
 
@@ -78,16 +95,15 @@ macro_rules! store {
             }
 
             async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
-                reconcile(&*object, &ctx).await
+                reconcile(&*object, &ctx, None).await
             }
 
             fn with_problem(&self, problem: &Problem, now: Time) -> Option<Self> {
-                let new = status(self.known(), self.metadata.generation, handled(self), Err(problem.clone()), now);
-                (self.known() != Some(&new)).then(|| self.with_status(new))
+                failed(self, problem, now)
             }
 
-            fn conditions(&self) -> &[Condition] {
-                self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+            fn conditions(&self) -> Vec<Condition> {
+                self.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default()
             }
 
             fn deleted(&self, ctx: &Context) {
@@ -97,21 +113,131 @@ macro_rules! store {
     };
 }
 
-store!(SecretStore, secret_stores, |store: &Self, ctx: &Context| ctx.api(&store.namespace().unwrap_or_default()));
-store!(ClusterSecretStore, cluster_secret_stores, |_, ctx: &Context| ctx.global());
+/// The same for a kind of External Secrets Operator's.
+macro_rules! eso_store {
+    ($kind:ident, $name:literal, $handle:ident, $api:expr) => {
+        impl AnyStore for $kind {
+            const GROUP: Group = Group::ExternalSecrets;
 
-fn handled<K: AnyStore>(object: &K) -> Option<&String> {
-    object.known().and_then(|status| status.last_handled_reconcile_at.as_ref())
+            fn declared(&self) -> Result<StoreSpec, Problem> {
+                of_eso(&self.spec.store, &self.key())
+            }
+
+            fn known(&self) -> Option<StoreStatus> {
+                self.status.as_ref().map(takeover::store_in_our_terms)
+            }
+
+            fn with_status(&self, status: StoreStatus, users: Option<&Users>, now: Time) -> Self {
+                Self { status: Some(takeover::store_status(self.status.as_ref(), &status, users, now)), ..self.clone() }
+            }
+
+            fn says_the_same_as(&self, other: &Self) -> bool {
+                self.status == other.status
+            }
+        }
+
+        impl Reconcile for $kind {
+            const KIND: &'static str = $name;
+
+            fn handle(stores: &Stores) -> &Handle<Self> {
+                &stores.$handle
+            }
+
+            fn api(&self, ctx: &Context) -> Api<Self> {
+                $api(self, ctx)
+            }
+
+            fn events(
+                ctx: &Arc<Context>,
+            ) -> impl Stream<Item = watcher::Result<watcher::Event<Guarded<Self>>>> + Send + 'static {
+                events(ctx)
+            }
+
+            fn changed(&self, ctx: &Context) {
+                let is_ours = self.spec.store.0.is_some();
+                let leaves = takeover::is_taken_over(self.status.as_ref());
+                let hold = if is_ours { Some(Hold::Ours) } else { leaves.then_some(Hold::Leaving) };
+                ctx.takeover.hold(&self.key(), hold);
+            }
+
+            async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
+                let key = object.key();
+                match ctx.takeover.held(&key) {
+                    Some(Hold::Ours) => {
+                        let users = users(&ctx, &key).await;
+                        reconcile(&*object, &ctx, Some(&users)).await.map(|_| Action::requeue(COUNT))
+                    }
+                    Some(Hold::Leaving) if !is_left(&ctx, &key) => {
+                        ctx.connect.forget_store(&key);
+                        Ok(Action::requeue(Duration::from_secs(1)))
+                    }
+                    Some(Hold::Leaving) => {
+                        let left =
+                            Self { status: object.status.as_ref().map(takeover::left_status), ..(*object).clone() };
+                        cluster::write_status(&object.api(&ctx), &left).await?;
+                        ctx.takeover.hold(&key, None);
+                        Ok(Action::await_change())
+                    }
+                    None => {
+                        ctx.connect.forget_store(&key);
+                        Ok(Action::await_change())
+                    }
+                }
+            }
+
+            fn with_problem(&self, problem: &Problem, now: Time) -> Option<Self> {
+                // Of a store that is not ours we say nothing.
+                self.spec.store.0.as_ref().and_then(|_| failed(self, problem, now))
+            }
+
+            fn conditions(&self) -> Vec<Condition> {
+                self.known().unwrap_or_default().conditions
+            }
+
+            fn deleted(&self, ctx: &Context) {
+                ctx.connect.forget_store(&self.key());
+                // Its ExternalSecrets are given back all the same.
+                if ctx.takeover.held(&self.key()).is_some() {
+                    ctx.takeover.hold(&self.key(), Some(Hold::Leaving));
+                }
+            }
+        }
+    };
 }
 
-async fn reconcile<K: AnyStore>(object: &K, ctx: &Context) -> Result<Action, Problem> {
+store!(SecretStore, secret_stores, |store: &Self, ctx: &Context| ctx.api(&store.namespace().unwrap_or_default()));
+store!(ClusterSecretStore, cluster_secret_stores, |_, ctx: &Context| ctx.global());
+eso_store!(EsoSecretStore, "SecretStore.external-secrets.io", eso_secret_stores, |store: &Self, ctx: &Context| ctx
+    .api(&store.namespace().unwrap_or_default()));
+eso_store!(
+    EsoClusterSecretStore,
+    "ClusterSecretStore.external-secrets.io",
+    eso_cluster_secret_stores,
+    |_, ctx: &Context| ctx.global()
+);
+
+/// A store whose look ended in a problem, where that is new.
+fn failed<K: AnyStore>(object: &K, problem: &Problem, now: Time) -> Option<K> {
+    let known = object.known();
+    let handled = known.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
+    let new = status(known.as_ref(), object.meta().generation, handled, Err(problem.clone()), now);
+    let updated = object.with_status(new, None, now);
+    (!updated.says_the_same_as(object)).then_some(updated)
+}
+
+async fn reconcile<K: AnyStore>(object: &K, ctx: &Context, users: Option<&Users>) -> Result<Action, Problem> {
     let key = object.key();
-    if !is_ours(object.declared()) {
+    let spec = object.declared()?;
+    if !is_ours(&spec) {
         ctx.connect.forget_store(&key);
         return Ok(Action::await_change());
     }
+    let known = object.known();
+    let handled = known.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
     let requested = object.annotations().get(annotations::REQUESTED_AT);
-    let seen = match observe(object, ctx, requested.is_some() && requested != handled(object)).await {
+    // ESO's kinds have no place to note what was handled.
+    let look = K::GROUP == Group::Strongroom && requested.is_some() && requested != handled;
+    let seen = match observe(object, &spec, ctx, look).await {
         Err(problem) if problem.reason == Reason::ClusterError => return Err(problem),
         Ok(None) => return Ok(Action::await_change()),
         Ok(Some(seen)) => Ok(seen),
@@ -119,9 +245,10 @@ async fn reconcile<K: AnyStore>(object: &K, ctx: &Context) -> Result<Action, Pro
     };
     // A problem waits here and not in the runner: the token is read again soon, however often it was wrong.
     let failed = seen.as_ref().err().or_else(|| seen.as_ref().ok()?.vaults.as_ref().err()).map(Problem::class);
-    let new = status(object.known(), object.meta().generation, requested, seen, ctx.now());
-    if object.known() != Some(&new) {
-        cluster::write_status(&object.api(ctx), &object.with_status(new)).await?;
+    let new = status(known.as_ref(), object.meta().generation, requested, seen, ctx.now());
+    let updated = object.with_status(new, users, ctx.now());
+    if !updated.says_the_same_as(object) {
+        cluster::write_status(&object.api(ctx), &updated).await?;
     }
     Ok(match failed {
         None | Some(Class::Terminal) => Action::await_change(),
@@ -130,9 +257,14 @@ async fn reconcile<K: AnyStore>(object: &K, ctx: &Context) -> Result<Action, Pro
 }
 
 /// Hands the store to the hub and reads what its server tells; nothing while the server is asked for the first time.
-async fn observe<K: AnyStore>(object: &K, ctx: &Context, look: bool) -> Result<Option<Seen>, Problem> {
+async fn observe<K: AnyStore>(
+    object: &K,
+    spec: &StoreSpec,
+    ctx: &Context,
+    look: bool,
+) -> Result<Option<Seen>, Problem> {
     let key = object.key();
-    let wanted = match registration(object, ctx).await {
+    let wanted = match registration(object, spec, ctx).await {
         Ok(wanted) => wanted,
         Err(problem) => {
             if problem.reason != Reason::ClusterError {
@@ -174,8 +306,7 @@ fn seen(source: &Source, ctx: &Context) -> Option<Result<Seen, Problem>> {
     }))
 }
 
-async fn registration<K: AnyStore>(object: &K, ctx: &Context) -> Result<Registration, Problem> {
-    let spec = object.declared();
+async fn registration<K: AnyStore>(object: &K, spec: &StoreSpec, ctx: &Context) -> Result<Registration, Problem> {
     let provider = &spec.provider.onepassword;
     let reference = &provider.auth.secret_ref.connect_token_secret_ref;
     let namespace = namespace_of(object, reference.namespace.as_deref(), "connectTokenSecretRef")?;

@@ -14,6 +14,7 @@ use crate::{
     api::{
         MANAGER,
         backup::VolumeBackup,
+        common::Group,
         labels,
         repository::{ClusterResticRepository, ResticRepository},
         restore::VolumeRestore,
@@ -75,8 +76,8 @@ pub(crate) fn touched<K: Clone>(
 pub(crate) async fn forward(ctx: Arc<Context>, mut wakes: mpsc::UnboundedReceiver<Wake>) {
     while let Some(wake) = wakes.recv().await {
         match wake {
-            Wake::Reader(Reader::ExternalSecret(namespace, name)) => {
-                ctx.stores.external_secrets.wake_by_name(Some(&namespace), &name);
+            Wake::Reader(Reader::ExternalSecret(group, namespace, name)) => {
+                ctx.stores.wake_declared(group, &namespace, &name);
             }
             Wake::Reader(Reader::Repository(Some(namespace), name)) => {
                 ctx.stores.repositories.wake_by_name(Some(&namespace), &name);
@@ -84,11 +85,14 @@ pub(crate) async fn forward(ctx: Arc<Context>, mut wakes: mpsc::UnboundedReceive
             Wake::Reader(Reader::Repository(None, name)) => {
                 ctx.stores.cluster_repositories.wake_by_name(None, &name);
             }
-            Wake::Store(StoreKey { namespace: Some(namespace), name }) => {
-                ctx.stores.secret_stores.wake_by_name(Some(&namespace), &name);
-            }
-            Wake::Store(StoreKey { namespace: None, name }) => {
-                ctx.stores.cluster_secret_stores.wake_by_name(None, &name);
+            Wake::Store(StoreKey { group, namespace, name }) => {
+                let namespace = namespace.as_deref();
+                match (group, namespace) {
+                    (Group::Strongroom, Some(_)) => ctx.stores.secret_stores.wake_by_name(namespace, &name),
+                    (Group::Strongroom, None) => ctx.stores.cluster_secret_stores.wake_by_name(None, &name),
+                    (Group::ExternalSecrets, Some(_)) => ctx.stores.eso_secret_stores.wake_by_name(namespace, &name),
+                    (Group::ExternalSecrets, None) => ctx.stores.eso_cluster_secret_stores.wake_by_name(None, &name),
+                }
             }
         }
     }

@@ -81,13 +81,14 @@ impl<K: Clone + Ord + Hash> Interests<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::common::Group;
 
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
     fn store(name: &str) -> StoreKey {
-        StoreKey { namespace: None, name: name.into() }
+        StoreKey { group: Group::Strongroom, namespace: None, name: name.into() }
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub mod sensitive;
 pub mod snapshots;
 pub mod store;
 pub mod sweep;
+pub mod takeover;
 pub mod task;
 pub mod template;
 pub mod time;

@@ -14,11 +14,11 @@ mod texts;
 pub use declared::{Entry, Wanted, What, target_name, wanted};
 pub use gone::{Suspect, after_deletion, is_gone, suspects, without};
 pub use hold::{Hold, hold};
-pub use object::{Notes, contested_key, data_hash, differs, is_intact, manager, note, object, surplus_keys};
+pub use object::{Notes, contested_key, data_hash, differs, is_intact, manager, note, object, reference, surplus_keys};
 pub use ownership::{Claim, claim, share};
 pub use policy::Policy;
 pub use render::{Desired, Ingredients, render};
-pub use request::{Request, request};
+pub use request::{Request, request, wishes};
 pub use texts::{Origin, OriginKind, Text, origins, texts};
 
 use std::collections::BTreeSet;

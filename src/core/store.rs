@@ -11,7 +11,8 @@ use kube::core::{Selector, SelectorExt};
 use crate::{
     api::{
         MANAGER,
-        common::{StoreKind, StoreRef, Time},
+        common::{Group, StoreKind, StoreRef, Time},
+        eso::EsoStore,
         store::{ChangeDetection, StorePhase, StoreSpec, StoreStatus, VaultStatus},
     },
     core::{
@@ -30,6 +31,8 @@ pub const DEFAULT_CA_KEY: &str = "ca.crt";
 /// Which store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StoreKey {
+    /// Group.
+    pub group: Group,
     /// Namespace; none for a `ClusterSecretStore`.
     pub namespace: Option<String>,
     /// Name.
@@ -40,22 +43,38 @@ impl StoreKey {
     /// The store that a reference from a namespace means.
     pub fn of(reference: &StoreRef, namespace: &str) -> Self {
         let namespace = (reference.kind == StoreKind::SecretStore).then(|| namespace.to_owned());
-        Self { namespace, name: reference.name.clone() }
+        Self { group: reference.group(), namespace, name: reference.name.clone() }
     }
 }
 
 impl fmt::Display for StoreKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
-            Some(namespace) => write!(f, "SecretStore {namespace}/{}", self.name),
-            None => write!(f, "ClusterSecretStore {}", self.name),
+            Some(namespace) => write!(f, "SecretStore {namespace}/{}", self.name)?,
+            None => write!(f, "ClusterSecretStore {}", self.name)?,
         }
+        if self.group == Group::ExternalSecrets { write!(f, " ({})", self.group.as_str()) } else { Ok(()) }
     }
 }
 
 /// Whether a store is served by this controller.
 pub fn is_ours(spec: &StoreSpec) -> bool {
     spec.controller.as_deref().is_none_or(|class| class.is_empty() || class == MANAGER)
+}
+
+/// What a store of External Secrets Operator's declares in our terms.
+pub fn of_eso(store: &EsoStore, key: &StoreKey) -> Result<StoreSpec, Problem> {
+    match &store.0 {
+        Some(Ok(spec)) => Ok((**spec).clone()),
+        Some(Err(error)) => {
+            let message = format!("{key}: spec is not understood, only the provider onepassword is: {error}");
+            Err(Problem::new(Reason::InvalidSpec, message))
+        }
+        None => {
+            let message = format!("{key} is left to another controller: set its spec.controller to {MANAGER}");
+            Err(Problem::new(Reason::StoreNotReady, message))
+        }
+    }
 }
 
 /// The store's vaults (names or ids) in its order.
@@ -208,7 +227,7 @@ mod tests {
 
     #[test]
     fn admits_namespaces_by_name_expression_and_label() {
-        let key = StoreKey { namespace: None, name: "onepassword".into() };
+        let key = StoreKey { group: Group::Strongroom, namespace: None, name: "onepassword".into() };
         let conditions = serde_json::json!([
             {"namespaces": ["media"]},
             {"namespaceRegexes": ["^team-"]},

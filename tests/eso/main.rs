@@ -2,6 +2,7 @@
 //! they do not, `differences.yaml` says why, and so does docs/eso.md.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
 
+mod apps;
 #[path = "../suite/eso.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod eso;
@@ -10,6 +11,7 @@ mod shapes;
 #[path = "../suite/support.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod support;
+mod takeover;
 
 use std::{
     collections::BTreeMap,

@@ -134,7 +134,7 @@ pub fn diagnose() {
         &["logs", "-n", SYSTEM, "-l", "strongroom.dev/run", "--tail=40", "--prefix"],
     ] {
         let text = try_kubectl(args, None).unwrap_or_else(|error| error);
-        let skipped = text.len().saturating_sub(12_000);
+        let skipped = text.len().saturating_sub(60_000);
         let start = (skipped..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         println!("--- kubectl {}\n{}", args.join(" "), &text[start..]);
     }

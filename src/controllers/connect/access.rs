@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use super::{Fetched, Lookup, Reader, Source, item_problem, problem};
 use crate::{
     api::{
-        common::{StoreKind, StoreRef},
+        common::{Group, StoreKind, StoreRef},
         store::StoreSpec,
     },
     clients::cluster,
@@ -19,7 +19,7 @@ use crate::{
         problem::{Class, Problem, Reason},
         reference::{Part, Reference},
         sensitive::SensitiveMap,
-        store::{StoreKey, admit, is_ours, needs_labels},
+        store::{StoreKey, admit, is_ours, needs_labels, of_eso},
     },
 };
 
@@ -32,8 +32,9 @@ pub async fn source(ctx: &Context, reference: &StoreRef, namespace: Option<&str>
         return Err(Problem::new(Reason::InvalidSpec, message));
     }
     let key = StoreKey::of(reference, namespace.unwrap_or_default());
-    let spec = spec(ctx, &key).ok_or_else(|| {
-        Problem::new(Reason::StoreNotFound, format!("{key} does not exist: create it, or correct the reference"))
+    let spec = spec(ctx, &key).unwrap_or_else(|| {
+        let message = format!("{key} does not exist: create it, or correct the reference");
+        Err(Problem::new(Reason::StoreNotFound, message))
     })?;
     if !is_ours(&spec) {
         let class = spec.controller.unwrap_or_default();
@@ -51,13 +52,17 @@ pub async fn source(ctx: &Context, reference: &StoreRef, namespace: Option<&str>
     }
 }
 
-fn spec(ctx: &Context, key: &StoreKey) -> Option<StoreSpec> {
-    match key.namespace.as_deref() {
-        Some(namespace) => {
-            let store = ctx.stores.secret_stores.by_name(Some(namespace), &key.name)?;
-            Some(store.spec.store.clone())
+fn spec(ctx: &Context, key: &StoreKey) -> Option<Result<StoreSpec, Problem>> {
+    let (stores, name, namespace) = (&ctx.stores, &key.name, key.namespace.as_deref());
+    match (key.group, namespace) {
+        (Group::Strongroom, Some(_)) => Some(Ok(stores.secret_stores.by_name(namespace, name)?.spec.store.clone())),
+        (Group::Strongroom, None) => Some(Ok(stores.cluster_secret_stores.by_name(None, name)?.spec.store.clone())),
+        (Group::ExternalSecrets, Some(_)) => {
+            Some(of_eso(&stores.eso_secret_stores.by_name(namespace, name)?.spec.store, key))
         }
-        None => Some(ctx.stores.cluster_secret_stores.by_name(None, &key.name)?.spec.store.clone()),
+        (Group::ExternalSecrets, None) => {
+            Some(of_eso(&stores.eso_cluster_secret_stores.by_name(None, name)?.spec.store, key))
+        }
     }
 }
 

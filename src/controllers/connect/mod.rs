@@ -23,6 +23,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
+    api::common::Group,
     clients::connect::{Connect, Failure},
     controllers::connect::endpoint::Demand,
     core::{
@@ -38,8 +39,8 @@ use crate::{
 /// An object that reads items, and is woken when they change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reader {
-    /// The ExternalSecret of this namespace and name.
-    ExternalSecret(String, String),
+    /// The ExternalSecret of this group, namespace and name.
+    ExternalSecret(Group, String, String),
     /// The repository object of this name, in this namespace or cluster-wide.
     Repository(Option<String>, String),
 }

@@ -9,7 +9,7 @@ use super::sources::{Missing, Resolution, fetch, origins, prove_gone};
 use crate::{
     api::{
         annotations,
-        common::Time,
+        common::{Group, Time},
         external_secret::{Binding, DeletionPolicy, ExternalSecret, ExternalSecretPhase, ExternalSecretStatus},
     },
     clients::cluster,
@@ -19,6 +19,7 @@ use crate::{
         restart,
         runner::Reconcile,
         secret_writer::{Written, write},
+        takeover,
     },
     core::{
         conditions::{Summary, summarize},
@@ -67,8 +68,8 @@ pub(super) async fn known(object: &ExternalSecret, ctx: &Context) -> Result<Opti
     }
     let meta = ctx.api::<Secret>(&namespace).get_metadata_opt(name).await;
     let meta = meta.map_err(|error| cluster::problem::<Secret>("read", name, &error))?.map(|meta| meta.metadata);
-    let alive = |uid: &str| ctx.stores.external_secrets.by_uid(uid).is_some();
-    if !Policy::of(object).shares && secret::claim(meta.as_ref(), &uid, alive)? != Claim::Ours {
+    let alive = |uid: &str| ctx.stores.is_declared(uid);
+    if !Policy::of(object).shares && secret::claim(meta.as_ref(), object, alive)? != Claim::Ours {
         return Ok(None);
     }
     Ok(meta.map(|meta| {
@@ -229,12 +230,10 @@ impl Look<'_> {
         let api: Api<Secret> = ctx.api(&object.namespace().unwrap_or_default());
         let name = secret::target_name(object);
         let Some(live) = cluster::get(&api, name).await? else { return Ok(()) };
-        let uid = object.uid().unwrap_or_default();
-        let alive = |uid: &str| ctx.stores.external_secrets.by_uid(uid).is_some();
-        if secret::claim(Some(&live.metadata), &uid, alive)? == Claim::Ours {
+        if secret::claim(Some(&live.metadata), object, |uid| ctx.stores.is_declared(uid))? == Claim::Ours {
             cluster::delete(&api, &live).await?;
             let note = format!("Secret {name} was deleted: its items are gone (deletionPolicy Delete)");
-            ctx.event(*object, EventType::Normal, "Deleted", note).await;
+            ctx.event(&secret::reference(object), EventType::Normal, "Deleted", note).await;
         }
         Ok(())
     }
@@ -311,6 +310,9 @@ pub(super) async fn set_status(
 ) -> Result<(), Problem> {
     if object.status.as_ref() == Some(&status) {
         return Ok(());
+    }
+    if object.spec.group == Group::ExternalSecrets {
+        return takeover::set_status(object, ctx, &status).await;
     }
     let api = object.api(ctx);
     let updated = ExternalSecret { status: Some(status), ..object.clone() };

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     ByteString,
-    api::core::v1::Secret,
+    api::core::v1::{ObjectReference, Secret},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kube::{Resource, ResourceExt};
 
 use super::{Desired, Policy, target_name};
 use crate::{
-    api::{MANAGER, annotations, external_secret::ExternalSecret},
+    api::{MANAGER, annotations, common::Group, eso::EsoExternalSecret, external_secret::ExternalSecret},
     core::{
         fingerprint::Fingerprints,
         names::{self, Owner, child_labels},
         sensitive::{Sensitive, SensitiveMap},
+        takeover::eso_manager,
     },
 };
 
@@ -56,7 +57,20 @@ pub fn note(name: &str, object: &ExternalSecret) -> String {
 pub fn manager(object: &ExternalSecret) -> String {
     let name = object.name_any();
     let name = if name.len() > 100 { names::label(&name) } else { name };
-    format!("{MANAGER}/{name}")
+    match object.spec.group {
+        Group::Strongroom => format!("{MANAGER}/{name}"),
+        // Of that name there may be one in each group.
+        Group::ExternalSecrets => format!("{MANAGER}/eso/{name}"),
+    }
+}
+
+/// What other objects call an ExternalSecret.
+pub fn reference(object: &ExternalSecret) -> ObjectReference {
+    let api_version = match object.spec.group {
+        Group::Strongroom => ExternalSecret::api_version(&()).into_owned(),
+        Group::ExternalSecrets => EsoExternalSecret::api_version(&()).into_owned(),
+    };
+    ObjectReference { api_version: Some(api_version), ..object.object_ref(&()) }
 }
 
 /// The labels and annotations of an ExternalSecret that its Secret gets where no template says otherwise.
@@ -79,7 +93,7 @@ pub fn object(owner: &ExternalSecret, desired: &Desired, notes: &Notes) -> Secre
     let policy = Policy::of(owner);
     let (uid, namespace) = (owner.uid().unwrap_or_default(), owner.namespace());
     let reference = || OwnerReference {
-        api_version: ExternalSecret::api_version(&()).into_owned(),
+        api_version: self::reference(owner).api_version.unwrap_or_default(),
         kind: ExternalSecret::kind(&()).into_owned(),
         name: owner.name_any(),
         uid: uid.clone(),
@@ -145,7 +159,14 @@ pub fn differs(live: &Secret, wanted: &Secret, owner: &ExternalSecret) -> bool {
 /// that are ours.
 pub fn surplus_keys(live: &Secret, wanted: &Secret, owner: &ExternalSecret) -> Vec<String> {
     let declared = wanted.data.as_ref();
-    let ours = Policy::of(owner).shares.then(|| owned_keys(live, &manager(owner)));
+    // What ESO wrote for this object before it became ours is ours to remove.
+    let before = || match owner.spec.group {
+        Group::Strongroom => BTreeSet::new(),
+        Group::ExternalSecrets => {
+            eso_manager(&live.metadata, &owner.name_any()).map(|eso| keys_of(live, &eso, "Update")).unwrap_or_default()
+        }
+    };
+    let ours = Policy::of(owner).shares.then(|| &owned_keys(live, &manager(owner)) | &before());
     let surplus = |key: &&String| {
         declared.is_none_or(|data| !data.contains_key(*key)) && ours.as_ref().is_none_or(|ours| ours.contains(*key))
     };
@@ -187,12 +208,17 @@ pub fn contested_key(live: &Secret, wanted: &Secret, owner: &ExternalSecret) -> 
 
 /// The keys that a field manager applied.
 fn owned_keys(secret: &Secret, manager: &str) -> BTreeSet<String> {
+    keys_of(secret, manager, "Apply")
+}
+
+/// The keys that a field manager wrote by an operation.
+fn keys_of(secret: &Secret, manager: &str, operation: &str) -> BTreeSet<String> {
     let ours = secret
         .metadata
         .managed_fields
         .iter()
         .flatten()
-        .filter(|entry| entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some("Apply"));
+        .filter(|entry| entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some(operation));
     let data = ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:data")?.as_object());
     data.flat_map(|fields| fields.keys().filter_map(|key| key.strip_prefix("f:")).map(str::to_owned)).collect()
 }

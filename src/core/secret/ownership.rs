@@ -3,15 +3,13 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::{
-    api::{GROUP, MANAGER, labels},
+    api::{GROUP, MANAGER, common::Group, eso::MANAGED as ESO_MANAGED, external_secret::ExternalSecret, labels},
     core::{
         names,
         problem::{Problem, Reason},
+        takeover::is_of_eso,
     },
 };
-
-/// External Secrets Operator's label on what it manages.
-const ESO_MANAGED: &str = "reconcile.external-secrets.io/managed";
 
 /// What a Secret of the target's name is to an ExternalSecret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +24,13 @@ pub enum Claim {
 
 /// Whose a Secret is; an error where it is someone else's, who is named. `is_alive` tells whether an ExternalSecret of
 /// a uid is there: a Secret of one that is gone is nobody's.
-pub fn claim(secret: Option<&ObjectMeta>, owner_uid: &str, is_alive: impl Fn(&str) -> bool) -> Result<Claim, Problem> {
+pub fn claim(
+    secret: Option<&ObjectMeta>,
+    object: &ExternalSecret,
+    is_alive: impl Fn(&str) -> bool,
+) -> Result<Claim, Problem> {
     let Some(meta) = secret else { return Ok(Claim::Absent) };
+    let owner_uid = object.metadata.uid.as_deref().unwrap_or_default();
     let place =
         format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
     let foreign = |owner: &str, todo: &str| {
@@ -44,11 +47,14 @@ pub fn claim(secret: Option<&ObjectMeta>, owner_uid: &str, is_alive: impl Fn(&st
         return Err(foreign(&format!("{} {} ({})", owner.kind, owner.name, owner.api_version), rename));
     }
     let label = |name: &str| meta.labels.as_ref().and_then(|map| map.get(name)).map(String::as_str);
-    if controller.is_none() && label(ESO_MANAGED) == Some("true") {
+    // What ESO wrote for this object came with it.
+    let was_esos = object.spec.group == Group::ExternalSecrets
+        && is_of_eso(meta, object.metadata.name.as_deref().unwrap_or_default());
+    if controller.is_none() && label(ESO_MANAGED) == Some("true") && !was_esos {
         let todo = "delete the ExternalSecret of external-secrets.io that writes it, or set another target.name";
         return Err(foreign(&format!("External Secrets Operator (label {ESO_MANAGED})"), todo));
     }
-    if controller.is_some() || names::belongs_to(meta.labels.as_ref(), owner_uid) {
+    if controller.is_some() || was_esos || names::belongs_to(meta.labels.as_ref(), owner_uid) {
         return Ok(Claim::Ours);
     }
     if is_the_operators(meta) {

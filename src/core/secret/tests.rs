@@ -195,6 +195,8 @@ fn knows_whose_a_secret_is() {
             (labels::OWNER_UID, uid),
         ]
     };
+    let mut object = external_secret(&serde_json::json!({}));
+    object.metadata.uid = Some("uid-1".to_owned());
     let mut messages = Vec::new();
     for (meta, expected) in [
         (None, Some(Claim::Absent)),
@@ -209,7 +211,7 @@ fn knows_whose_a_secret_is() {
         (Some(meta(vec![owner("Certificate", "x", "cert-manager.io")], &ours("uid-1"))), None),
         (Some(meta(vec![], &[("reconcile.external-secrets.io/managed", "true")])), None),
     ] {
-        match claim(meta.as_ref(), "uid-1", |uid| uid == "alive") {
+        match claim(meta.as_ref(), &object, |uid| uid == "alive") {
             Ok(found) => assert_eq!(Some(found), expected, "{meta:?}"),
             Err(problem) => {
                 assert_eq!((problem.reason, None), (Reason::Foreign, expected), "{meta:?}");

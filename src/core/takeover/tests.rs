@@ -1,0 +1,147 @@
+use kube::core::ObjectMeta;
+use serde_json::json;
+
+use super::*;
+use crate::api::{annotations, common::StoreKind, external_secret::Binding};
+
+fn object(json: serde_json::Value) -> EsoExternalSecret {
+    let mut object = json!({
+        "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+        "metadata": {"name": "app", "namespace": "media", "uid": "u", "generation": 3},
+        "spec": {"secretStoreRef": {"name": "one"}, "dataFrom": [{"extract": {"key": "radarr"}}]},
+    });
+    let serde_json::Value::Object(more) = json else { panic!("an object") };
+    object.as_object_mut().unwrap().extend(more);
+    serde_json::from_value(object).unwrap()
+}
+
+fn key(name: &str) -> StoreKey {
+    let reference =
+        StoreRef { kind: StoreKind::SecretStore, name: name.into(), api_group: Some("external-secrets.io".into()) };
+    StoreKey::of(&reference, "media")
+}
+
+fn time(seconds: i64) -> Time {
+    Time::from_timestamp(1_900_000_000 + seconds, 0).unwrap()
+}
+
+fn in_sync(object: &ExternalSecret) -> ExternalSecretStatus {
+    let mut status = ExternalSecretStatus {
+        observed_generation: 3,
+        phase: Some(ExternalSecretPhase::Synced),
+        refresh_time: Some(time(0)),
+        binding: Some(Binding { name: "app".into(), resource_version: Some("77".into()), generation: Some(3) }),
+        last_handled_reconcile_at: object
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|map| map.get(annotations::REQUESTED_AT))
+            .cloned(),
+        last_handled_force_at: Some(wishes(object)).filter(|text| !text.is_empty()),
+        ..ExternalSecretStatus::default()
+    };
+    let summary = conditions::Summary::Ready("Synced", "Secret app is in sync with its item".into());
+    conditions::summarize(&mut status.conditions, &summary, None, time(0));
+    status
+}
+
+#[test]
+fn it_is_ours_when_every_store_is() {
+    let two = json!({"spec": {"secretStoreRef": {"name": "one"}, "data": [
+        {"secretKey": "k", "remoteRef": {"key": "i"}, "sourceRef": {"storeRef": {"name": "two"}}}]}});
+    let marked = json!({"status": {"syncedResourceVersion": "3-strongroom.1.3.."}});
+    let holds = |all: &[(&str, Hold)]| all.iter().map(|(name, hold)| (key(name), *hold)).collect::<Holds>();
+    for (name, object, holds, expected) in [
+        ("no store is ours", object(json!({})), holds(&[]), Role::Theirs),
+        ("another store is", object(json!({})), holds(&[("two", Hold::Ours)]), Role::Theirs),
+        ("its store is", object(json!({})), holds(&[("one", Hold::Ours)]), Role::Ours),
+        ("both are", object(two.clone()), holds(&[("one", Hold::Ours), ("two", Hold::Ours)]), Role::Ours),
+        ("one of two is", object(two.clone()), holds(&[("one", Hold::Ours)]), Role::Mixed([key("two")].into())),
+        (
+            "one leaves",
+            object(two),
+            holds(&[("one", Hold::Ours), ("two", Hold::Leaving)]),
+            Role::Mixed([key("two")].into()),
+        ),
+        ("it was ours", object(marked), holds(&[("one", Hold::Leaving)]), Role::Leaving),
+        ("it never was", object(json!({})), holds(&[("one", Hold::Leaving)]), Role::Theirs),
+    ] {
+        assert_eq!(role(&object, &holds, false), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_status_is_the_same_after_a_way_through_esos_terms() {
+    for annotations in [json!({}), json!({"force-sync": "1 2", "reconcile.fluxcd.io/requestedAt": "x"})] {
+        let mut theirs = object(json!({}));
+        theirs.metadata.annotations = serde_json::from_value(annotations).unwrap();
+        let ours = declared(&theirs).unwrap();
+        let before = in_sync(&ours);
+        theirs.status = Some(status(&ours, &before));
+        let after = declared(&theirs).unwrap();
+        assert_eq!(after.status.as_ref(), Some(&before));
+        assert!(!crate::core::secret::request(&after).look, "what was handled stays so");
+        theirs.metadata.annotations.get_or_insert_default().insert("force-sync".into(), "new".into());
+        assert!(crate::core::secret::request(&declared(&theirs).unwrap()).force, "a new wish is one");
+    }
+}
+
+#[test]
+fn statuses_are_in_esos_shape() {
+    let theirs = object(json!({}));
+    let ours = declared(&theirs).unwrap();
+    let good = in_sync(&ours);
+    let mut bad = good.clone();
+    let problem = crate::core::problem::Problem::new(Reason::ItemNotFound, "no vault of the store has item \"radar\"");
+    conditions::summarize(&mut bad.conditions, &conditions::Summary::NotReady(problem), None, time(5));
+    let users = Users { ours: 12, mixed: ["media/both".to_owned()].into(), pushed: ["media/push".to_owned()].into() };
+    let mut store = StoreStatus::default();
+    let ready = conditions::Summary::Ready("Ready", "Connect answers; vaults: Kubernetes".into());
+    conditions::summarize(&mut store.conditions, &ready, None, time(1));
+    let held = store_status(None, &store, Some(&users), time(1));
+    assert!(is_taken_over(Some(&held)) && !is_taken_over(Some(&left_status(&held))));
+    insta::assert_yaml_snapshot!((status(&ours, &good), status(&ours, &bad), held));
+}
+
+#[test]
+fn a_secret_is_given_back_with_what_was_written() {
+    let theirs = object(json!({}));
+    let ours = declared(&theirs).unwrap();
+    let secret = |name: &str, more: serde_json::Value| {
+        let mut value = json!({"metadata": {"name": "app", "namespace": "media", "uid": "s", "resourceVersion": "9",
+        "labels": {"app": "radarr"}, "annotations": {"reconcile.external-secrets.io/data-hash": "h"},
+        "managedFields": [
+            {"manager": format!("externalsecrets.external-secrets.io/{name}"), "operation": "Update", "fieldsV1": {"f:data": {"f:A": {}}}},
+        ]}});
+        if let Some(map) = more.as_object().filter(|map| !map.is_empty()) {
+            let meta = value["metadata"].as_object_mut().unwrap();
+            for (key, value) in map {
+                match meta.get_mut(key) {
+                    Some(serde_json::Value::Object(old)) => old.extend(value.as_object().unwrap().clone()),
+                    Some(serde_json::Value::Array(old)) => old.extend(value.as_array().unwrap().clone()),
+                    _ => drop(meta.insert(key.clone(), value.clone())),
+                }
+            }
+        }
+        serde_json::from_value::<k8s_openapi::api::core::v1::Secret>(value).unwrap()
+    };
+    assert_eq!(given_back(&secret("app", json!({})), &ours), None, "nothing of ours is on it");
+    let taken = json!({
+        "labels": {"app.kubernetes.io/managed-by": "strongroom", "strongroom.dev/owner-uid": "u"},
+        "annotations": {"strongroom.dev/inputs": "i"},
+        "managedFields": [
+            {"manager": "strongroom/eso/app", "operation": "Apply", "fieldsV1": {"f:data": {"f:B": {}}}},
+            {"manager": "strongroom", "operation": "Update"},
+        ],
+    });
+    insta::assert_yaml_snapshot!(given_back(&secret("app", taken), &ours));
+    let long = "an-external-secret-of-a-long-name";
+    let meta = |managers: &[&str]| ObjectMeta {
+        managed_fields: serde_json::from_value(managers.iter().map(|name| json!({ "manager": name })).collect())
+            .unwrap(),
+        ..ObjectMeta::default()
+    };
+    let (one, two) = ("externalsecrets.external-secrets.io/sha3/1", "externalsecrets.external-secrets.io/sha3/2");
+    assert_eq!(eso_manager(&meta(&[one]), long).as_deref(), Some(one));
+    assert_eq!(eso_manager(&meta(&[one, two]), long), None, "which of the two cannot be told");
+}
