@@ -20,6 +20,10 @@ use super::{
 pub const FINALIZER: &str = "externalsecrets.external-secrets.io/externalsecret-cleanup";
 /// ESO's label on what it manages.
 pub const MANAGED: &str = "reconcile.external-secrets.io/managed";
+/// ESO's label of a Secret that says, as a hash, which ExternalSecret made it.
+pub const CREATED_BY: &str = "reconcile.external-secrets.io/created-by";
+/// ESO's annotation of a Secret: a hash of its data.
+pub const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
 
 /// An ExternalSecret of ESO's.
 #[derive(CustomResource, Clone, Debug, PartialEq)]

@@ -10,13 +10,14 @@ use tokio::time::timeout;
 
 use crate::{
     api::{
-        common::{Condition, Time},
+        common::{Condition, Group, Time},
         external_secret::ExternalSecret,
     },
     controllers::{
         connect::Reader,
         context::{Context, Handle, Stores},
         runner::Reconcile,
+        takeover,
     },
     core::{
         conditions::{Summary, summarize},
@@ -67,6 +68,9 @@ impl Reconcile for ExternalSecret {
 
     fn deleted(&self, ctx: &Context) {
         forget(self, ctx);
+        // One of ESO's kind that it replaced is not replaced any more.
+        let namespace = self.namespace().unwrap_or_default();
+        ctx.stores.wake_declared(Group::ExternalSecrets, &namespace, &self.name_any());
     }
 }
 
@@ -97,6 +101,7 @@ async fn reconcile(object: &ExternalSecret, ctx: &Context) -> Result<Action, Pro
     if object.spec.suspend {
         return suspended(object, ctx).await;
     }
+    takeover::succeed(object, ctx).await?;
     let wanted = secret::wanted(&object.spec)?;
     refer(object, ctx);
     if timeout(PATIENCE, ctx.secrets.filled()).await.is_err() {

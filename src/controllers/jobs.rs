@@ -26,7 +26,7 @@ pub async fn observe(
     let Some(job) = cluster::get_owned(&ctx.own::<Job>(), name, owner_uid).await? else {
         return Ok((None, MoverState::Absent));
     };
-    let pod = pod_of(ctx, name).await?;
+    let pod = pod_of(ctx, name, job.metadata.uid.as_deref().unwrap_or_default()).await?;
     let mut state = mover_state::of(&job, pod.as_ref());
     if let (MoverState::Running { progress }, Some(pod)) = (&mut state, &pod) {
         *progress = last_progress(ctx, pod).await;
@@ -34,8 +34,9 @@ pub async fn observe(
     Ok((Some(job), state))
 }
 
-async fn pod_of(ctx: &Context, job: &str) -> Result<Option<Pod>, crate::core::problem::Problem> {
-    let params = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+/// The pod of a Job: by the Job's uid, as the pod of a deleted one of the same name may still be there, with its answer.
+async fn pod_of(ctx: &Context, job: &str, uid: &str) -> Result<Option<Pod>, crate::core::problem::Problem> {
+    let params = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
     let pods = ctx.own::<Pod>().list(&params).await;
     let pods = pods.map_err(|error| cluster::problem::<Pod>("list", job, &error))?;
     Ok(pods.items.into_iter().next())

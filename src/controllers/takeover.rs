@@ -25,7 +25,7 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{
     api::{
-        common::{Condition, ESO_GROUP, Time},
+        common::{Condition, ESO_GROUP, Group, Time},
         eso::{EsoExternalSecret, FINALIZER, MANAGED},
         external_secret::{ExternalSecret, ExternalSecretStatus},
     },
@@ -91,6 +91,11 @@ impl Takeover {
 
     pub(crate) fn held(&self, store: &StoreKey) -> Option<Hold> {
         self.holds.borrow().1.get(store).copied()
+    }
+
+    /// Whether ESO's kinds are in the cluster.
+    pub(crate) fn is_served(&self) -> bool {
+        *self.served.borrow()
     }
 
     fn role(&self, object: &EsoExternalSecret) -> Role {
@@ -229,12 +234,15 @@ impl Reconcile for EsoExternalSecret {
                 mixed(&object, &ctx, &others).await;
                 Ok(Action::await_change())
             }
+            Role::Ours | Role::Leaving if object.metadata.deletion_timestamp.is_some() => release(&object, &ctx).await,
             Role::Leaving => {
                 external_secret::forget(&takeover::outline(&object), &ctx);
                 give_back(&object, &ctx).await
             }
-            Role::Ours if object.metadata.deletion_timestamp.is_some() => release(&object, &ctx).await,
             Role::Ours => {
+                if let Some(problem) = replaced(&object, &ctx) {
+                    return Err(problem);
+                }
                 let declared = takeover::declared(&object).map_err(|error| {
                     let message = format!("spec is not understood: {error}");
                     Problem::new(Reason::InvalidSpec, message)
@@ -291,6 +299,41 @@ pub(crate) async fn set_status(
         cluster::write_status(&api, &EsoExternalSecret { status: Some(status), ..live }).await?;
     }
     Ok(())
+}
+
+/// Takes the Secret over from the ExternalSecret of ESO's kind that this one replaces: of the same name and for the same
+/// Secret, and ours.
+pub(crate) async fn succeed(object: &ExternalSecret, ctx: &Context) -> Result<(), Problem> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let before = ctx.stores.eso_external_secrets.by_name(Some(&namespace), &name).filter(|before| {
+        let same = before.target().1 == secret::target_name(object);
+        object.spec.group == Group::Strongroom && same && ctx.takeover.role(before) == Role::Ours
+    });
+    let Some(before) = before else { return Ok(()) };
+    let api: Api<Secret> = ctx.api(&namespace);
+    let target = secret::target_name(object);
+    let meta = api.get_metadata_opt(target).await;
+    let meta = meta.map_err(|error| cluster::problem::<Secret>("read", target, &error))?;
+    let before = takeover::declared(&before).unwrap_or_else(|_| takeover::outline(&before));
+    let patch = meta.and_then(|meta| takeover::passed_on(&meta.metadata, object, &before));
+    let Some(patch) = patch else { return Ok(()) };
+    let result = api.patch_metadata(target, &PatchParams::default(), &Patch::Merge(patch)).await;
+    result.map_err(|error| cluster::problem::<Secret>("take over", target, &error))?;
+    ctx.stores.wake_declared(Group::ExternalSecrets, &namespace, &name);
+    Ok(())
+}
+
+/// Why an ExternalSecret of ESO's kind is not reconciled any more: one of ours has the same name and the same Secret.
+fn replaced(object: &EsoExternalSecret, ctx: &Context) -> Option<Problem> {
+    let (namespace, name) = object.target();
+    let by = ctx.stores.external_secrets.by_name(Some(&namespace), &object.name_any())?;
+    let is_it = by.metadata.deletion_timestamp.is_none() && secret::target_name(&by) == name;
+    is_it.then(|| {
+        let message = format!(
+            "the ExternalSecret of strongroom.dev with the same name writes Secret {name} now: delete this one"
+        );
+        Problem::new(Reason::Foreign, message)
+    })
 }
 
 /// Says that nobody reconciles an ExternalSecret.

@@ -14,7 +14,10 @@ mod texts;
 pub use declared::{Entry, Wanted, What, target_name, wanted};
 pub use gone::{Suspect, after_deletion, is_gone, suspects, without};
 pub use hold::{Hold, hold};
-pub use object::{Notes, contested_key, data_hash, differs, is_intact, manager, note, object, reference, surplus_keys};
+pub use object::{
+    Notes, contested_key, data_hash, differs, is_intact, manager, note, object, owner_reference, reference,
+    surplus_keys,
+};
 pub use ownership::{Claim, claim, share};
 pub use policy::Policy;
 pub use render::{Desired, Ingredients, render};

@@ -3,7 +3,7 @@
 
 mod secret;
 
-pub use secret::{eso_manager, given_back, is_of_eso};
+pub use secret::{eso_manager, given_back, is_of_eso, passed_on};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,6 +6,7 @@ mod apps;
 #[path = "../suite/eso.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod eso;
+mod leave;
 mod outcome;
 mod shapes;
 #[path = "../suite/support.rs"]

@@ -15,14 +15,15 @@ use crate::{
     SIDES,
     apps::{self, App, BOTH, PLACES, STORE, THEIRS, beside, data},
     eso::{self, Eso},
+    leave,
     support::{SOON, alone, apply, condition, connect, eventually, get, kubectl, namespace, ready, try_kubectl},
 };
 
 /// By their full names: ours have the same short ones.
-const KIND: &str = "externalsecrets.external-secrets.io";
+pub(crate) const KIND: &str = "externalsecrets.external-secrets.io";
 const STORES: &str = "clustersecretstores.external-secrets.io";
 const FINALIZER: &str = "externalsecrets.external-secrets.io/externalsecret-cleanup";
-const TOKEN: &str = "canary-takeover-eyJhbGciOiJFUzI1NiJ9.dGFrZW92ZXI.c2ln";
+pub(crate) const TOKEN: &str = "canary-takeover-eyJhbGciOiJFUzI1NiJ9.dGFrZW92ZXI.c2ln";
 const ITEMS: &str = "/api/v1/namespaces/connect/services/connect:admin/proxy/admin/vaults/Takeover/items";
 /// How long all together may take.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -30,19 +31,19 @@ const LIMIT: Duration = Duration::from_mins(5);
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// What must stay as it is, of each Secret.
-type Book = BTreeMap<String, Value>;
+pub(crate) type Book = BTreeMap<String, Value>;
 
 fn item(title: &str, fields: &Value) -> Value {
     json!({"title": title, "category": "SECURE_NOTE", "fields": fields})
 }
 
-fn put(title: &str, fields: &Value) {
+pub(crate) fn put(title: &str, fields: &Value) {
     let body = item(title, fields).to_string();
     try_kubectl(&["replace", "--raw", ITEMS, "-f", "-"], Some(&body)).expect("the item is put");
 }
 
 /// The objects of a kind in both namespaces, with their field managers.
-fn everything(kind: &str) -> BTreeMap<String, Value> {
+pub(crate) fn everything(kind: &str) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     for place in PLACES {
         let text = kubectl(&["-n", place, "get", kind, "-o", "json", "--show-managed-fields"]);
@@ -59,7 +60,7 @@ fn text_of(value: &Value) -> &str {
 }
 
 /// What is to stay, of all Secrets; where the item changes all the time, the keys without the values.
-fn seen() -> Book {
+pub(crate) fn seen() -> Book {
     let one = |(path, mut secret): (String, Value)| {
         if path.contains("/extract-") {
             let data = secret["data"].as_object_mut().into_iter().flatten();
@@ -83,7 +84,7 @@ fn assert_same(when: &str, before: &Book) {
 }
 
 /// For waiting until nothing is missing; how much is, is printed whenever it changes.
-fn none(missing: impl Fn() -> Vec<String>) -> impl FnMut() -> Option<()> {
+pub(crate) fn none(missing: impl Fn() -> Vec<String>) -> impl FnMut() -> Option<()> {
     let mut before = usize::MAX;
     move || {
         let missing = missing();
@@ -96,7 +97,7 @@ fn none(missing: impl Fn() -> Vec<String>) -> impl FnMut() -> Option<()> {
 }
 
 /// Those whose status does not say that we, or External Secrets Operator, made them ready.
-fn not_ready<'a>(apps: impl IntoIterator<Item = &'a App>, by_us: bool) -> Vec<String> {
+pub(crate) fn not_ready<'a>(apps: impl IntoIterator<Item = &'a App>, by_us: bool) -> Vec<String> {
     let objects = everything(KIND);
     let is_ready = |app: &App| {
         let object = objects.get(&app.path())?;
@@ -112,7 +113,7 @@ fn not_ready<'a>(apps: impl IntoIterator<Item = &'a App>, by_us: bool) -> Vec<St
 }
 
 /// Those whose Secret has not this value yet.
-fn behind<'a>(apps: impl IntoIterator<Item = &'a App>, value: &str) -> Vec<String> {
+pub(crate) fn behind<'a>(apps: impl IntoIterator<Item = &'a App>, value: &str) -> Vec<String> {
     let secrets = everything("secrets");
     let wanted = base64::engine::general_purpose::STANDARD.encode(value);
     let has = |app: &App| secrets.get(&app.secret()).is_some_and(|secret| secret["data"]["KEY"] == *wanted);
@@ -141,7 +142,7 @@ fn traces() -> Vec<String> {
     traces
 }
 
-fn patch_store(patch: &Value) {
+pub(crate) fn patch_store(patch: &Value) {
     kubectl(&["patch", STORES, STORE, "--type=json", "-p", &json!([patch]).to_string()]);
 }
 
@@ -324,7 +325,7 @@ fn takes_over_and_gives_back() {
     give_back(&mut eso, &apps);
     let theirs = &everything(KIND)[&format!("{}/theirs", PLACES[0])];
     assert_eq!(marks(theirs), [""; 0], "an ExternalSecret of another store was touched");
-    // As long as it runs, and takes its finalizers away.
+    leave::leave(eso, &apps);
     kubectl(&["delete", "namespace", PLACES[0], PLACES[1], "--timeout=300s"]);
-    kubectl(&["delete", STORES, STORE, THEIRS, "--timeout=60s"]);
+    kubectl(&["delete", "clustersecretstores.strongroom.dev", STORE, "--timeout=60s"]);
 }

@@ -9,7 +9,8 @@ use crate::{
     backups::{app, backup, mounted_at, run_now, running},
     secrets::{external_secret, put_item},
     support::{
-        SOON, SYSTEM, apply, beside_others, condition, connect, eventually, get, kubectl, namespace, on_node, ready,
+        SOON, SYSTEM, apply, beside_others, condition, connect, eventually, get, kubectl, list, namespace, on_node,
+        ready,
     },
 };
 
@@ -88,6 +89,32 @@ fn a_missing_base_and_a_wrong_password_are_said_and_clear() {
     repository("m-base", &url, "canary-wrong");
     let message = ready("clusterresticrepository", "", "m-base", "False", "WrongPassword");
     assert!(message.contains(SYSTEM) && message.contains("m-base"), "the Secret is named: {message}");
+    repository("m-base", &url, "canary-right");
+    ready("clusterresticrepository", "", "m-base", "True", "");
+
+    // The pod that found the base stays, with its answer, while another place is asked for.
+    eventually("the other movers are gone", SOON, || {
+        list("pods", SYSTEM, "strongroom.dev/owner-name=m-base").is_empty().then_some(())
+    });
+    let asked = r#"{"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "again"}}}"#;
+    kubectl(&["patch", "clusterresticrepository", "m-base", "--type=merge", "-p", asked]);
+    let pod = eventually("the mover that asks is there", SOON, || {
+        let pods = list("pods", SYSTEM, "strongroom.dev/owner-name=m-base");
+        pods.first()?["metadata"]["name"].as_str().map(str::to_owned)
+    });
+    let held = |finalizers: &str| {
+        let patch = format!(r#"{{"metadata": {{"finalizers": {finalizers}}}}}"#);
+        kubectl(&["-n", SYSTEM, "patch", "pod", &pod, "--type=merge", "-p", &patch]);
+    };
+    held(r#"["strongroom.test/held"]"#);
+    eventually("its answer is entered", SOON, || {
+        let status = &get("clusterresticrepository", "", "m-base")?["status"];
+        (status["lastHandledReconcileAt"] == "again").then_some(())
+    });
+    let elsewhere = json!({"spec": {"url": format!("{url}-elsewhere")}}).to_string();
+    kubectl(&["patch", "clusterresticrepository", "m-base", "--type=merge", "-p", &elsewhere]);
+    ready("clusterresticrepository", "", "m-base", "False", "RepositoryChanged");
+    held("null");
     repository("m-base", &url, "canary-right");
     ready("clusterresticrepository", "", "m-base", "True", "");
 }

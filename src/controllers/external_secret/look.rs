@@ -69,7 +69,9 @@ pub(super) async fn known(object: &ExternalSecret, ctx: &Context) -> Result<Opti
     let meta = ctx.api::<Secret>(&namespace).get_metadata_opt(name).await;
     let meta = meta.map_err(|error| cluster::problem::<Secret>("read", name, &error))?.map(|meta| meta.metadata);
     let alive = |uid: &str| ctx.stores.is_declared(uid);
-    if !Policy::of(object).shares && secret::claim(meta.as_ref(), object, alive)? != Claim::Ours {
+    if !Policy::of(object).shares
+        && secret::claim(meta.as_ref(), object, alive, ctx.takeover.is_served())? != Claim::Ours
+    {
         return Ok(None);
     }
     Ok(meta.map(|meta| {
@@ -230,7 +232,9 @@ impl Look<'_> {
         let api: Api<Secret> = ctx.api(&object.namespace().unwrap_or_default());
         let name = secret::target_name(object);
         let Some(live) = cluster::get(&api, name).await? else { return Ok(()) };
-        if secret::claim(Some(&live.metadata), object, |uid| ctx.stores.is_declared(uid))? == Claim::Ours {
+        if secret::claim(Some(&live.metadata), object, |uid| ctx.stores.is_declared(uid), ctx.takeover.is_served())?
+            == Claim::Ours
+        {
             cluster::delete(&api, &live).await?;
             let note = format!("Secret {name} was deleted: its items are gone (deletionPolicy Delete)");
             ctx.event(&secret::reference(object), EventType::Normal, "Deleted", note).await;

@@ -73,6 +73,18 @@ pub fn reference(object: &ExternalSecret) -> ObjectReference {
     ObjectReference { api_version: Some(api_version), ..object.object_ref(&()) }
 }
 
+/// The reference by which a Secret goes with its ExternalSecret.
+pub fn owner_reference(object: &ExternalSecret) -> OwnerReference {
+    OwnerReference {
+        api_version: reference(object).api_version.unwrap_or_default(),
+        kind: ExternalSecret::kind(&()).into_owned(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
+}
+
 /// The labels and annotations of an ExternalSecret that its Secret gets where no template says otherwise.
 pub(super) fn copied(object: &ExternalSecret) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     // What several objects write to has the metadata that its owner gives it.
@@ -92,14 +104,6 @@ pub(super) fn copied(object: &ExternalSecret) -> (BTreeMap<String, String>, BTre
 pub fn object(owner: &ExternalSecret, desired: &Desired, notes: &Notes) -> Secret {
     let policy = Policy::of(owner);
     let (uid, namespace) = (owner.uid().unwrap_or_default(), owner.namespace());
-    let reference = || OwnerReference {
-        api_version: self::reference(owner).api_version.unwrap_or_default(),
-        kind: ExternalSecret::kind(&()).into_owned(),
-        name: owner.name_any(),
-        uid: uid.clone(),
-        controller: Some(true),
-        block_owner_deletion: None,
-    };
     let (mut labels, mut annotations) = copied(owner);
     labels.extend(desired.labels.clone());
     annotations.extend(desired.annotations.clone());
@@ -124,7 +128,7 @@ pub fn object(owner: &ExternalSecret, desired: &Desired, notes: &Notes) -> Secre
             labels: Some(labels),
             annotations: Some(annotations),
             finalizers: template.map(|template| template.finalizers).filter(|finalizers| !finalizers.is_empty()),
-            owner_references: policy.owns.then(|| vec![reference()]),
+            owner_references: policy.owns.then(|| vec![owner_reference(owner)]),
             ..ObjectMeta::default()
         },
         data: Some(data.collect()),

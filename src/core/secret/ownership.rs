@@ -3,7 +3,13 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::{
-    api::{GROUP, MANAGER, common::Group, eso::MANAGED as ESO_MANAGED, external_secret::ExternalSecret, labels},
+    api::{
+        GROUP, MANAGER,
+        common::{ESO_GROUP, Group},
+        eso::MANAGED as ESO_MANAGED,
+        external_secret::ExternalSecret,
+        labels,
+    },
     core::{
         names,
         problem::{Problem, Reason},
@@ -23,11 +29,13 @@ pub enum Claim {
 }
 
 /// Whose a Secret is; an error where it is someone else's, who is named. `is_alive` tells whether an ExternalSecret of
-/// a uid is there: a Secret of one that is gone is nobody's.
+/// a uid is there: a Secret of one that is gone is nobody's. So is one that ESO left behind, where ESO's kinds are not
+/// in the cluster (`has_eso`).
 pub fn claim(
     secret: Option<&ObjectMeta>,
     object: &ExternalSecret,
     is_alive: impl Fn(&str) -> bool,
+    has_eso: bool,
 ) -> Result<Claim, Problem> {
     let Some(meta) = secret else { return Ok(Claim::Absent) };
     let owner_uid = object.metadata.uid.as_deref().unwrap_or_default();
@@ -37,6 +45,8 @@ pub fn claim(
         Problem::new(Reason::Foreign, format!("Secret {place} belongs to {owner} and is left alone: {todo}"))
     };
     let rename = "set another target.name, or delete one of the two";
+    let succeed = "set spec.controller: strongroom on its store, and an ExternalSecret of the same name takes the \
+                   Secret over; or set another target.name";
     // The Secret of an ExternalSecret that was deleted and created anew waits for garbage collection: it is taken over.
     let is_left_over = |owner: &OwnerReference| {
         owner.kind == "ExternalSecret" && owner.api_version.starts_with(GROUP) && !is_alive(&owner.uid)
@@ -44,15 +54,16 @@ pub fn claim(
     let controller = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     let controller = controller.filter(|owner| owner.uid == owner_uid || !is_left_over(owner));
     if let Some(owner) = controller.filter(|owner| owner.uid != owner_uid) {
-        return Err(foreign(&format!("{} {} ({})", owner.kind, owner.name, owner.api_version), rename));
+        let todo = if owner.api_version.starts_with(ESO_GROUP) { succeed } else { rename };
+        return Err(foreign(&format!("{} {} ({})", owner.kind, owner.name, owner.api_version), todo));
     }
     let label = |name: &str| meta.labels.as_ref().and_then(|map| map.get(name)).map(String::as_str);
     // What ESO wrote for this object came with it.
     let was_esos = object.spec.group == Group::ExternalSecrets
         && is_of_eso(meta, object.metadata.name.as_deref().unwrap_or_default());
-    if controller.is_none() && label(ESO_MANAGED) == Some("true") && !was_esos {
-        let todo = "delete the ExternalSecret of external-secrets.io that writes it, or set another target.name";
-        return Err(foreign(&format!("External Secrets Operator (label {ESO_MANAGED})"), todo));
+    if controller.is_none() && label(ESO_MANAGED) == Some("true") && !was_esos && has_eso {
+        let todo = format!("if no ExternalSecret of {ESO_GROUP} writes it any more, remove that label; else {succeed}");
+        return Err(foreign(&format!("External Secrets Operator (label {ESO_MANAGED})"), &todo));
     }
     if controller.is_some() || was_esos || names::belongs_to(meta.labels.as_ref(), owner_uid) {
         return Ok(Claim::Ours);

@@ -211,7 +211,7 @@ fn knows_whose_a_secret_is() {
         (Some(meta(vec![owner("Certificate", "x", "cert-manager.io")], &ours("uid-1"))), None),
         (Some(meta(vec![], &[("reconcile.external-secrets.io/managed", "true")])), None),
     ] {
-        match claim(meta.as_ref(), &object, |uid| uid == "alive") {
+        match claim(meta.as_ref(), &object, |uid| uid == "alive", true) {
             Ok(found) => assert_eq!(Some(found), expected, "{meta:?}"),
             Err(problem) => {
                 assert_eq!((problem.reason, None), (Reason::Foreign, expected), "{meta:?}");
@@ -219,6 +219,8 @@ fn knows_whose_a_secret_is() {
             }
         }
     }
+    let left = meta(vec![], &[("reconcile.external-secrets.io/managed", "true")]);
+    assert_eq!(claim(Some(&left), &object, |_| false, false).unwrap(), Claim::Nobodys, "ESO is not there any more");
     insta::assert_debug_snapshot!(messages);
 }
 

@@ -2,13 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
 use kube::ResourceExt;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
-    api::{MANAGER, annotations, external_secret::ExternalSecret, labels},
-    core::secret::{manager, note},
+    api::{
+        MANAGER, annotations,
+        eso::{CREATED_BY, DATA_HASH, MANAGED},
+        external_secret::ExternalSecret,
+        labels,
+    },
+    core::{
+        names::{self, Owner, child_labels},
+        secret::{Policy, manager, note, owner_reference},
+    },
 };
 
 /// How ESO's field managers begin; the name of the ExternalSecret follows, or a hash where that is long.
@@ -41,6 +52,47 @@ pub fn eso_manager(meta: &ObjectMeta, name: &str) -> Option<String> {
 pub fn is_of_eso(meta: &ObjectMeta, name: &str) -> bool {
     let eso = eso_manager(meta, name);
     eso.is_some() && meta.managed_fields.iter().flatten().any(|entry| entry.manager == eso)
+}
+
+/// The patch by which an ExternalSecret of ours gets the Secret of `before`, the one of ESO's kind that it replaces. The
+/// Secret has its new owner before anything is fetched: the old one may be deleted at any moment, and would take the
+/// Secret along. None where the Secret is not of `before`.
+pub fn passed_on(meta: &ObjectMeta, object: &ExternalSecret, before: &ExternalSecret) -> Option<Value> {
+    let (uid, old) = (object.uid().unwrap_or_default(), before.uid().unwrap_or_default());
+    let (to, from, eso) = (manager(object), manager(before), eso_manager(meta, &before.name_any()));
+    let owners = meta.owner_references.clone().unwrap_or_default();
+    let has = |name: &str| meta.managed_fields.iter().flatten().any(|entry| entry.manager.as_deref() == Some(name));
+    let is_owned = owners.iter().any(|owner| owner.uid == old);
+    let is_of_eso = eso.as_deref().is_some_and(has);
+    if !is_owned && !names::belongs_to(meta.labels.as_ref(), &old) && !has(&from) && !is_of_eso {
+        return None;
+    }
+    // What was written for the old one is the new one's to remove: by us, or by ESO where we never wrote.
+    let last = if has(&from) { Some(from) } else { eso.clone() };
+    let mut fields = meta.managed_fields.clone().unwrap_or_default();
+    fields.retain(|entry| entry.manager.is_none() || entry.manager == last || entry.manager != eso);
+    for entry in fields.iter_mut().filter(|entry| entry.manager.is_some() && entry.manager == last) {
+        entry.manager = Some(to.clone());
+        entry.operation = Some("Apply".to_owned());
+    }
+    let shares = Policy::of(object).shares;
+    let mut owners: Vec<OwnerReference> = owners.into_iter().filter(|owner| owner.uid != old).collect();
+    if is_owned && Policy::of(object).owns {
+        owners.push(owner_reference(object));
+    }
+    let mut labels = json!({ MANAGED: null, CREATED_BY: null });
+    if !shares {
+        let owner = Owner { kind: "ExternalSecret", namespace: object.namespace(), name: object.name_any(), uid };
+        labels.as_object_mut()?.extend(child_labels(&owner, None).into_iter().map(|(key, value)| (key, value.into())));
+    }
+    let notes: Map<String, Value> =
+        NOTES.iter().filter(|_| shares).map(|name| (note(name, before), Value::Null)).collect();
+    let mut annotations = json!({ DATA_HASH: null });
+    annotations.as_object_mut()?.extend(notes);
+    Some(json!({"metadata": {
+        "uid": meta.uid, "resourceVersion": meta.resource_version, "labels": labels, "annotations": annotations,
+        "ownerReferences": owners, "managedFields": fields,
+    }}))
 }
 
 /// The patch that gives a Secret back to ESO: nothing of ours stays on it, and what we wrote is ESO's to remove. None

@@ -2,7 +2,7 @@ use kube::core::ObjectMeta;
 use serde_json::json;
 
 use super::*;
-use crate::api::{annotations, common::StoreKind, external_secret::Binding};
+use crate::api::{annotations, common::StoreKind, eso::MANAGED, external_secret::Binding};
 
 fn object(json: serde_json::Value) -> EsoExternalSecret {
     let mut object = json!({
@@ -144,4 +144,42 @@ fn a_secret_is_given_back_with_what_was_written() {
     let (one, two) = ("externalsecrets.external-secrets.io/sha3/1", "externalsecrets.external-secrets.io/sha3/2");
     assert_eq!(eso_manager(&meta(&[one]), long).as_deref(), Some(one));
     assert_eq!(eso_manager(&meta(&[one, two]), long), None, "which of the two cannot be told");
+}
+
+#[test]
+fn a_secret_passes_to_the_external_secret_that_replaces_esos() {
+    let before = |spec: serde_json::Value| {
+        declared(&object(json!({"metadata": {"name": "app", "namespace": "media", "uid": "old"}, "spec": spec})))
+            .unwrap()
+    };
+    let after = |before: &ExternalSecret| {
+        let mut after = before.clone();
+        after.metadata.uid = Some("new".to_owned());
+        after.spec.group = Group::Strongroom;
+        after
+    };
+    let meta = |value: serde_json::Value| serde_json::from_value::<ObjectMeta>(value).unwrap();
+    let owned = meta(json!({"name": "app", "namespace": "media", "uid": "s", "resourceVersion": "9",
+    "labels": {"app": "radarr", MANAGED: "true"},
+    "ownerReferences": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": "other"},
+        {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "app", "uid": "old", "controller": true},
+    ],
+    "managedFields": [
+        {"manager": "externalsecrets.external-secrets.io/app", "operation": "Update", "fieldsV1": {"f:data": {"f:A": {}}}},
+        {"manager": "kubectl", "operation": "Update"},
+    ]}));
+    let merged = meta(json!({"name": "app", "namespace": "media", "uid": "s", "resourceVersion": "9",
+    "managedFields": [
+        {"manager": "externalsecrets.external-secrets.io/app", "operation": "Update", "fieldsV1": {"f:data": {"f:A": {}}}},
+        {"manager": "strongroom/eso/app", "operation": "Apply", "fieldsV1": {"f:data": {"f:B": {}}}},
+    ]}));
+    let foreign = meta(json!({"name": "app", "ownerReferences": [
+        {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "b", "uid": "b", "controller": true}]}));
+    let one = before(json!({"secretStoreRef": {"name": "one"}, "dataFrom": [{"extract": {"key": "radarr"}}]}));
+    let merge = before(json!({"secretStoreRef": {"name": "one"}, "dataFrom": [{"extract": {"key": "radarr"}}],
+        "target": {"creationPolicy": "Merge"}}));
+    assert_eq!(passed_on(&foreign, &after(&one), &one), None, "it is not its");
+    let passed = passed_on(&owned, &after(&one), &one);
+    insta::assert_yaml_snapshot!((passed, passed_on(&merged, &after(&merge), &merge)));
 }

@@ -129,6 +129,13 @@ fn apply_some(file: &str, wanted: impl Fn(&str) -> bool) {
 
 /// What takes long, or has to begin while everything else is as it should be.
 pub fn spoil_first() {
+    // Before there is a queue.
+    let wanted = |object: &str| object.contains("kind: VolumeBackup") && object.contains("{name: repository-changed,");
+    apply_some("backups.yaml", wanted);
+    eventually("a history begins", SOON, || {
+        let backup = get("volumebackup", "w-backups", "repository-changed")?;
+        (backup["status"]["lastResult"] == "Succeeded").then_some(())
+    });
     // Just now, so that it is a while until they are looked at again.
     apply_some("destinations.yaml", is_own);
     for namespace in ["w-backups", "w-restores"] {
@@ -140,13 +147,7 @@ pub fn spoil_first() {
     for namespace in ["w-backups", "w-restores"] {
         kubectl(&["-n", namespace, "delete", "secret", "own"]);
     }
-    let first = [
-        "credentials-missing,",
-        "repository-changed,",
-        "interrupted,",
-        "deadline-exceeded,",
-        "repository-unreachable,",
-    ];
+    let first = ["credentials-missing,", "interrupted,", "deadline-exceeded,", "repository-unreachable,"];
     let wanted =
         |object: &str| !is_moved(object) && first.iter().any(|name| object.contains(&format!("{{name: {name}")));
     for file in ["backups.yaml", "restores.yaml"] {
@@ -175,10 +176,6 @@ pub fn spoil() {
     ready("resticrepository", "w-items", "repository-changed", "True", "");
     let elsewhere = r#"{"spec":{"url":"rest:http://rest.w-rest.svc:8000/elsewhere"}}"#;
     kubectl(&["-n", "w-items", "patch", "resticrepository", "repository-changed", "--type=merge", "-p", elsewhere]);
-    eventually("a history begins", SOON, || {
-        let backup = get("volumebackup", "w-backups", "repository-changed")?;
-        (backup["status"]["lastResult"] == "Succeeded").then_some(())
-    });
     let moved = read("destinations.yaml").replace("moved/", "moved-on/");
     apply(moved.split("---\n").find(|object| object.contains("name: w-moved,")).expect("it is there"));
     apply_some("restores.yaml", is_moved);
