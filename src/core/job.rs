@@ -129,7 +129,8 @@ pub fn mover_job(job: &MoverJob<'_>) -> Job {
     }
 }
 
-/// The Secret with a run's credentials: restic's own variables.
+/// The Secret with a run's credentials: restic's own variables. It is not immutable: of such a one the kubelet keeps what
+/// it has read for as long as any pod refers to that name, and would give a mover the credentials of the one before it.
 pub fn credentials_secret(name: &str, namespace: &str, owner: &Owner, run: &str, variables: &SensitiveMap) -> Secret {
     let data = variables.iter().map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec())));
     Secret {
@@ -139,7 +140,6 @@ pub fn credentials_secret(name: &str, namespace: &str, owner: &Owner, run: &str,
             labels: Some(names::child_labels(owner, Some(run))),
             ..ObjectMeta::default()
         },
-        immutable: Some(true),
         data: Some(data.collect()),
         ..Secret::default()
     }
