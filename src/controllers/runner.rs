@@ -76,6 +76,9 @@ pub(crate) trait Reconcile:
     /// Another kind may depend on this object, which appeared or changed (its status too).
     fn changed(&self, _ctx: &Context) {}
 
+    /// All objects of this kind have been listed, at first or anew.
+    fn listed(_ctx: &Context) {}
+
     /// The object is gone.
     fn deleted(&self, _ctx: &Context) {}
 }
@@ -106,6 +109,7 @@ pub(crate) async fn serve<K: Reconcile>(
                 // What vanished while the watch was away is not told of otherwise.
                 ended.retain(|object| K::handle(&observer.stores).store.get(object).is_some());
                 filled.send_replace(true);
+                K::listed(&observer);
             }
             Ok(watcher::Event::Init) => {}
             Err(error) => tracing::warn!(kind = K::KIND, %error, "watch failed; it is tried again"),

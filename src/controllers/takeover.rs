@@ -263,6 +263,11 @@ impl Reconcile for EsoExternalSecret {
         takeover::outline(self).conditions()
     }
 
+    fn listed(ctx: &Context) {
+        // They are what they were, but a store has changed hands.
+        ctx.stores.eso_external_secrets.wake_where(|_| true);
+    }
+
     fn deleted(&self, ctx: &Context) {
         if let Some(uid) = &self.metadata.uid {
             ctx.takeover.mixed().remove(uid);
