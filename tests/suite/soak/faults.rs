@@ -1,0 +1,218 @@
+//! How Connect fails in the soak: one fault after another for each token, so that no other store is concerned.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    Plan,
+    random::Random,
+    world::{VAULTS, World, name},
+};
+use crate::support::connect;
+
+/// How much longer a fault may stay for a request to meet it.
+const LONGER: Duration = Duration::from_secs(40);
+
+/// A way to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    Hang,
+    Rejected,
+    Forbidden,
+    NotReady,
+    Busy,
+    FailsThenWorks,
+    Latency,
+    Reset,
+    Torn,
+    Stale,
+    MissedChange,
+    NotJson,
+    PageNotFound,
+    Trickle,
+}
+
+/// All ways. What takes longest to come back from is the first.
+pub const ALL: [Fault; 14] = [
+    Fault::Hang,
+    Fault::Rejected,
+    Fault::Forbidden,
+    Fault::NotReady,
+    Fault::Busy,
+    Fault::FailsThenWorks,
+    Fault::Latency,
+    Fault::Reset,
+    Fault::Torn,
+    Fault::Stale,
+    Fault::MissedChange,
+    Fault::NotJson,
+    Fault::PageNotFound,
+    Fault::Trickle,
+];
+
+impl Fault {
+    /// As the development server is told; nothing for what is no fault of requests.
+    fn effect(self, random: &mut Random) -> Option<Value> {
+        let status = |status: u16| json!({"fault": "status", "status": status});
+        Some(match self {
+            Self::Hang => json!({"fault": "hang"}),
+            Self::Rejected => status(401),
+            Self::Forbidden => status(403),
+            Self::NotReady => status(408),
+            Self::Busy => json!({"fault": "status", "status": 429, "retryAfter": random.of(1..8).to_string()}),
+            Self::FailsThenWorks => json!({"fault": "status", "status": 500, "count": random.of(1..6)}),
+            Self::Latency => json!({"fault": "latency", "ms": random.of(200..3000)}),
+            Self::Reset => json!({"fault": "reset"}),
+            Self::Torn => json!({"fault": "reset", "afterBytes": random.of(1..300)}),
+            Self::NotJson => json!({"fault": "body"}),
+            Self::PageNotFound => json!({"fault": "page-not-found"}),
+            Self::Trickle => json!({"fault": "slow", "bytes": random.of(50..500), "everyMs": 20}),
+            Self::Stale | Self::MissedChange => return None,
+        })
+    }
+}
+
+/// What was done of one kind, for the table.
+#[derive(Clone, Copy, Default)]
+pub struct Done {
+    pub times: usize,
+    pub met: u64,
+    pub lasted: Duration,
+}
+
+/// The faults of one token, one after another.
+pub struct Lane {
+    vault: usize,
+    /// What has to come once, the next one last.
+    due: Vec<Fault>,
+    active: Option<Active>,
+    next: Instant,
+    /// Lists of the vault when the last fault ended.
+    lists: u64,
+}
+
+struct Active {
+    fault: Fault,
+    id: Option<String>,
+    since: Instant,
+    until: Instant,
+}
+
+impl Lane {
+    /// Lanes that share what has to come once.
+    pub fn all(random: &mut Random) -> Vec<Self> {
+        let mut every = ALL.to_vec();
+        random.shuffle(&mut every[1..]);
+        let lane = |vault| {
+            let mine = every.iter().skip(vault).step_by(VAULTS).rev().copied();
+            Self { vault, due: mine.collect(), active: None, next: Instant::now(), lists: 0 }
+        };
+        (0..VAULTS).map(lane).collect()
+    }
+
+    /// Whether all that had to come once has come.
+    pub fn is_through(&self) -> bool {
+        self.due.is_empty() && self.active.is_none()
+    }
+
+    /// What fails just now.
+    pub fn fault(&self) -> Option<Fault> {
+        self.active.as_ref().map(|active| active.fault)
+    }
+
+    /// Ends what is over, begins what is due.
+    pub fn step(&mut self, plan: &Plan, random: &mut Random, world: &mut World, done: &mut BTreeMap<Fault, Done>) {
+        let now = Instant::now();
+        match &self.active {
+            Some(active) if now < active.until => {}
+            Some(active) if now < active.until + LONGER && met(active.id.as_deref()) == Some(0) => {}
+            Some(_) => {
+                self.end(world, done);
+                self.next = Instant::now() + Duration::from_millis(random.of(500..2000));
+            }
+            None if now < self.next => {}
+            None => self.begin(plan, random, world),
+        }
+    }
+
+    fn begin(&mut self, plan: &Plan, random: &mut Random, world: &mut World) {
+        let next = self.due.last().copied();
+        let fault = next.unwrap_or_else(|| ALL[random.index(ALL.len())]);
+        // The past is told from the present by who knows the present: a list of now comes between two faults.
+        if fault == Fault::Stale && lists(self.vault) <= self.lists {
+            return;
+        }
+        self.due.pop();
+        let (vault, token) = (self.vault, name(self.vault));
+        let set = |mut fault: Value| {
+            fault["token"] = token.as_str().into();
+            connect::post("/admin/faults", &fault)["id"].as_str().map(str::to_owned)
+        };
+        let mut lasts = Duration::from_secs(random.of(plan.fault.clone()));
+        let mut id = None;
+        match fault {
+            Fault::Stale => {
+                // Half of them so short that no more than one look sees them, half of them long enough to be believed.
+                lasts = world.poll.mul_f64(if random.one_of(2) { 0.7 } else { 3.5 });
+                world.set_stale(vault, random.index(12) + 4, |back| id = set(json!({"fault": "stale", "back": back})));
+            }
+            Fault::MissedChange => {
+                world.silent[vault] = true;
+                world.edit(16 + vault, &["A"]);
+            }
+            _ => {
+                let mut effect = fault.effect(random).expect("it is a fault of requests");
+                if random.one_of(3) {
+                    let kind = ["vaults.list", "items.list", "item.get"][random.index(3)];
+                    effect["kinds"] = json!([kind]);
+                }
+                id = set(effect);
+            }
+        }
+        let since = Instant::now();
+        self.active = Some(Active { fault, id, since, until: since + lasts });
+    }
+
+    /// Ends what fails just now.
+    pub fn end(&mut self, world: &mut World, done: &mut BTreeMap<Fault, Done>) {
+        let Some(active) = self.active.take() else { return };
+        let done = done.entry(active.fault).or_default();
+        done.times += 1;
+        done.lasted += active.since.elapsed();
+        if let Some(id) = &active.id {
+            done.met += met(Some(id)).unwrap_or_default();
+            let path = format!("/admin/faults/{id}");
+            connect::try_delete(&path).unwrap_or_else(|error| panic!("DELETE {path}: {error}"));
+        }
+        match active.fault {
+            Fault::Stale => world.end_stale(self.vault),
+            Fault::MissedChange => {
+                // The next change tells that there were some; without one, the list of everything every ten minutes.
+                world.silent[self.vault] = false;
+                world.edit(16 + self.vault, &["A"]);
+            }
+            _ => {}
+        }
+        self.lists = lists(self.vault);
+    }
+}
+
+/// How many requests a fault has met.
+fn met(id: Option<&str>) -> Option<u64> {
+    let id = id?;
+    let faults = connect::get("/admin/faults");
+    faults.as_array()?.iter().find(|fault| fault["id"] == id)?["met"].as_u64()
+}
+
+/// How often the items of a vault were listed.
+fn lists(vault: usize) -> u64 {
+    let vaults = connect::get("/admin/vaults");
+    let mut vaults = vaults.as_array().into_iter().flatten();
+    let id = vaults.find(|one| one["name"] == name(vault)).expect("it was made")["id"].clone();
+    let id = id.as_str().expect("vaults have ids");
+    connect::get("/admin/counts")["detail"]["items.list"][id].as_u64().unwrap_or(0)
+}
