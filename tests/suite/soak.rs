@@ -34,6 +34,8 @@ pub struct Plan {
     poll: u64,
     /// Seconds that a fault lasts.
     fault: Range<u64>,
+    /// Seconds from the end of one to the next.
+    rest: Range<u64>,
     /// Seconds from one kill to the next.
     kill: Range<u64>,
 }
@@ -54,8 +56,8 @@ struct Soak {
     kills: usize,
     changes: BTreeMap<&'static str, usize>,
     faults: BTreeMap<Fault, Done>,
-    /// Items that are deleted, and when they come back.
-    deleted: Vec<(usize, Instant)>,
+    /// Items that are deleted or renamed, and until when.
+    away: Vec<(usize, Instant)>,
 }
 
 impl Soak {
@@ -67,8 +69,8 @@ impl Soak {
         let start = Instant::now();
         let next_kill = start + Duration::from_secs(random.of(plan.kill.clone()));
         let lanes = Lane::all(&mut random);
-        let (changes, faults, deleted) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { plan, start, random, world, lanes, next_kill, kills: 0, changes, faults, deleted }
+        let (changes, faults, away) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { plan, start, random, world, lanes, next_kill, kills: 0, changes, faults, away }
     }
 
     fn is_over(&self) -> bool {
@@ -92,11 +94,9 @@ impl Soak {
 
     fn change(&mut self, world: &mut World) {
         let now = Instant::now();
-        let (back, deleted) = self.deleted.drain(..).partition(|(_, at)| *at < now);
-        self.deleted = deleted;
-        let back: Vec<(usize, Instant)> = back;
+        let back: Vec<(usize, Instant)> = self.away.extract_if(.., |(_, at)| *at < now).collect();
         for (item, _) in back {
-            world.restore(item);
+            world.take_back(item);
         }
         let item = self.random.index(ITEMS);
         let what = match self.random.index(10) {
@@ -114,8 +114,6 @@ impl Soak {
             }
             4 if item < LASTING && world.items[item].id.is_some() => {
                 world.delete(item);
-                let gone = self.plan.poll * self.random.of(1..4);
-                self.deleted.push((item, now + Duration::from_secs(gone)));
                 "item deleted and made anew"
             }
             5 => {
@@ -128,6 +126,11 @@ impl Soak {
             }
         };
         *self.changes.entry(what).or_default() += 1;
+        if what.starts_with("item") || what == "field renamed" {
+            // Long enough for a poll or some to see it.
+            let away = self.plan.poll * self.random.of(1..4);
+            self.away.push((item, now + Duration::from_secs(away)));
+        }
     }
 
     /// Kills the controller: the process, and the next time its pod. The Lease waits for the one, not for the other.
@@ -222,12 +225,12 @@ fn soak(plan: Plan) {
 
 #[test]
 fn no_fault_no_kill_and_no_change_makes_a_secret_wrong() {
-    soak(Plan { lasts: Duration::from_secs(40), poll: 3, fault: 2..4, kill: 12..18 });
+    soak(Plan { lasts: Duration::from_secs(40), poll: 3, fault: 2..4, rest: 1..4, kill: 12..18 });
 }
 
 #[test]
 #[ignore = "make soak"]
 fn long() {
     let minutes = std::env::var("STRONGROOM_SOAK_MINUTES").map_or(15, |text| text.parse().expect("a number"));
-    soak(Plan { lasts: Duration::from_mins(minutes), poll: 15, fault: 5..45, kill: 30..90 });
+    soak(Plan { lasts: Duration::from_mins(minutes), poll: 15, fault: 5..45, rest: 5..45, kill: 30..90 });
 }

@@ -132,7 +132,7 @@ impl Lane {
             Some(active) if now < active.until + LONGER && met(active.id.as_deref()) == Some(0) => {}
             Some(_) => {
                 self.end(world, done);
-                self.next = Instant::now() + Duration::from_millis(random.of(500..2000));
+                self.next = Instant::now() + Duration::from_secs(random.of(plan.rest.clone()));
             }
             None if now < self.next => {}
             None => self.begin(plan, random, world),

@@ -86,6 +86,13 @@ pub struct World {
 impl World {
     /// Vaults, tokens and items at the server.
     pub fn new(poll: Duration) -> Self {
+        // What an earlier run left.
+        for fault in connect::get("/admin/faults").as_array().into_iter().flatten() {
+            if (0..VAULTS).any(|vault| fault["token"] == name(vault)) {
+                let path = format!("/admin/faults/{}", fault["id"].as_str().expect("faults have ids"));
+                connect::try_delete(&path).unwrap_or_else(|error| panic!("DELETE {path}: {error}"));
+            }
+        }
         for vault in 0..VAULTS {
             let name = name(vault);
             let gone = connect::try_delete(&format!("/admin/vaults/{name}"));
@@ -188,6 +195,18 @@ impl World {
         let silent = if self.silent[vault] { "?silent=true" } else { "" };
         let path = format!("/admin/vaults/{}/items/{id}{silent}", name(vault));
         connect::try_delete(&path).unwrap_or_else(|error| panic!("DELETE {path}: {error}"));
+    }
+
+    /// Takes back that an item was deleted, or it or a field renamed.
+    pub fn take_back(&mut self, item: usize) {
+        let Some(fields) = &self.items[item].newest().fields else { return self.restore(item) };
+        let renamed = !fields.contains_key(&label(item, "B"));
+        if self.items[item].title != title(item) {
+            self.rename(item);
+        }
+        if renamed {
+            self.rename_field(item);
+        }
     }
 
     /// Makes an item what it was at first, with new values; anew, where it is deleted.
