@@ -30,6 +30,8 @@ use world::{ITEMS, LASTING, World};
 pub struct Plan {
     /// How long things go wrong.
     lasts: Duration,
+    /// Changes in a second.
+    changes: u64,
     /// Seconds between two polls of a store.
     poll: u64,
     /// Seconds that a fault lasts.
@@ -67,7 +69,7 @@ impl Soak {
         println!("soak: STRONGROOM_SOAK_SEED={seed}");
         let mut random = Random::new(seed);
         let start = Instant::now();
-        let next_kill = start + Duration::from_secs(random.of(plan.kill.clone()));
+        let next_kill = start + Duration::from_secs(random.of(2..6));
         let lanes = Lane::all(&mut random);
         let (changes, faults, away) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         Self { plan, start, random, world, lanes, next_kill, kills: 0, changes, faults, away }
@@ -81,7 +83,9 @@ impl Soak {
     fn step(&mut self) {
         let world = self.world.clone();
         let mut world = lock(&world);
-        self.change(&mut world);
+        for _ in 0..self.plan.changes {
+            self.change(&mut world);
+        }
         for lane in &mut self.lanes {
             if !(lane.fault().is_none() && self.start.elapsed() > self.plan.lasts && lane.is_through()) {
                 lane.step(&self.plan, &mut self.random, &mut world, &mut self.faults);
@@ -108,15 +112,15 @@ impl Soak {
                 world.add_field(item);
                 "field added or removed"
             }
-            3 => {
+            3 | 4 => {
                 world.rename(item);
                 "item renamed"
             }
-            4 if item < LASTING && world.items[item].id.is_some() => {
+            5 if item < LASTING && world.items[item].id.is_some() => {
                 world.delete(item);
                 "item deleted and made anew"
             }
-            5 => {
+            6 => {
                 world.edit(item, &["A", "B"]);
                 "two fields changed"
             }
@@ -225,12 +229,12 @@ fn soak(plan: Plan) {
 
 #[test]
 fn no_fault_no_kill_and_no_change_makes_a_secret_wrong() {
-    soak(Plan { lasts: Duration::from_secs(40), poll: 3, fault: 2..4, rest: 1..4, kill: 12..18 });
+    soak(Plan { lasts: Duration::from_secs(40), changes: 2, poll: 3, fault: 2..4, rest: 1..4, kill: 25..32 });
 }
 
 #[test]
 #[ignore = "make soak"]
 fn long() {
     let minutes = std::env::var("STRONGROOM_SOAK_MINUTES").map_or(15, |text| text.parse().expect("a number"));
-    soak(Plan { lasts: Duration::from_mins(minutes), poll: 15, fault: 5..45, rest: 5..45, kill: 30..90 });
+    soak(Plan { lasts: Duration::from_mins(minutes), changes: 1, poll: 15, fault: 5..45, rest: 5..45, kill: 30..90 });
 }

@@ -14,8 +14,11 @@ use super::{
 };
 use crate::support::connect;
 
-/// How much longer a fault may stay for a request to meet it.
+/// How long a request that meets a fault is waited for.
 const LONGER: Duration = Duration::from_secs(40);
+
+/// Longer than the controller keeps an item that it fetched: what it keeps hides that it believes the past.
+const KEPT: Duration = Duration::from_secs(12);
 
 /// A way to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,14 +94,16 @@ pub struct Lane {
     due: Vec<Fault>,
     active: Option<Active>,
     next: Instant,
-    /// Lists of the vault when the last fault ended.
+    /// Lists of the vault when the last fault ended, or later.
     lists: u64,
+    counted: Instant,
 }
 
 struct Active {
     fault: Fault,
     id: Option<String>,
     since: Instant,
+    lasts: Duration,
     until: Instant,
 }
 
@@ -107,9 +112,12 @@ impl Lane {
     pub fn all(random: &mut Random) -> Vec<Self> {
         let mut every = ALL.to_vec();
         random.shuffle(&mut every[1..]);
+        // Not before there is a past, nor among the kills: it is judged most closely where the controller remembers.
+        let stale = every.iter().position(|fault| *fault == Fault::Stale).expect("it is one of them");
+        every.swap(stale, 3 * VAULTS + 1);
         let lane = |vault| {
             let mine = every.iter().skip(vault).step_by(VAULTS).rev().copied();
-            Self { vault, due: mine.collect(), active: None, next: Instant::now(), lists: 0 }
+            Self { vault, due: mine.collect(), active: None, next: Instant::now(), counted: Instant::now(), lists: 0 }
         };
         (0..VAULTS).map(lane).collect()
     }
@@ -127,9 +135,16 @@ impl Lane {
     /// Ends what is over, begins what is due.
     pub fn step(&mut self, plan: &Plan, random: &mut Random, world: &mut World, done: &mut BTreeMap<Fault, Done>) {
         let now = Instant::now();
+        if let Some(active) = &mut self.active
+            && active.since + LONGER > now
+            && met(active.id.as_deref()) == Some(0)
+        {
+            // Its time begins with the first request that meets it.
+            active.until = now + active.lasts;
+            world.wait_stale(self.vault, now);
+        }
         match &self.active {
             Some(active) if now < active.until => {}
-            Some(active) if now < active.until + LONGER && met(active.id.as_deref()) == Some(0) => {}
             Some(_) => {
                 self.end(world, done);
                 self.next = Instant::now() + Duration::from_secs(random.of(plan.rest.clone()));
@@ -142,11 +157,10 @@ impl Lane {
     fn begin(&mut self, plan: &Plan, random: &mut Random, world: &mut World) {
         let next = self.due.last().copied();
         let fault = next.unwrap_or_else(|| ALL[random.index(ALL.len())]);
-        // The past is told from the present by who knows the present: a list of now comes between two faults.
-        if fault == Fault::Stale && lists(self.vault) <= self.lists {
+        if fault == Fault::Stale && !self.is_known(world) {
             return;
         }
-        self.due.pop();
+        let is_first = self.due.pop().is_some();
         let (vault, token) = (self.vault, name(self.vault));
         let set = |mut fault: Value| {
             fault["token"] = token.as_str().into();
@@ -156,9 +170,12 @@ impl Lane {
         let mut id = None;
         match fault {
             Fault::Stale => {
-                // Half of them so short that no more than one look sees them, half of them long enough to be believed.
-                lasts = world.poll.mul_f64(if random.one_of(2) { 0.7 } else { 3.5 });
-                world.set_stale(vault, random.index(12) + 4, |back| id = set(json!({"fault": "stale", "back": back})));
+                // So short that one look sees it, or (half of the later ones) long enough to be believed.
+                lasts = world.poll.mul_f64(if is_first || random.one_of(2) { 0.6 } else { 3.5 });
+                // Older than what the last poll has shown, and than items that the controller still keeps.
+                let ago = (plan.poll * 2).max(12);
+                let back = usize::try_from(plan.changes * random.of(ago..ago * 2)).expect("some changes");
+                world.set_stale(vault, back, |back| id = set(json!({"fault": "stale", "back": back})));
             }
             Fault::MissedChange => {
                 world.silent[vault] = true;
@@ -174,7 +191,7 @@ impl Lane {
             }
         }
         let since = Instant::now();
-        self.active = Some(Active { fault, id, since, until: since + lasts });
+        self.active = Some(Active { fault, id, since, lasts, until: since + lasts });
     }
 
     /// Ends what fails just now.
@@ -197,7 +214,21 @@ impl Lane {
             }
             _ => {}
         }
-        self.lists = lists(self.vault);
+        self.count();
+    }
+
+    fn count(&mut self) {
+        (self.counted, self.lists) = (Instant::now(), lists(self.vault));
+    }
+
+    /// Whether the controller has seen the present since the last fault: only who knows it tells the past from it.
+    fn is_known(&mut self, world: &World) -> bool {
+        // One that is killed with its pod may go on for a moment.
+        if world.last_kill().is_some_and(|kill| self.counted < kill + Duration::from_secs(5)) {
+            self.count();
+            return false;
+        }
+        self.counted.elapsed() > KEPT && lists(self.vault) > self.lists
     }
 }
 

@@ -110,11 +110,11 @@ pub fn all(items: &[Item]) -> Vec<Shape> {
         let text = format!("{{{{ {open}{a} }}}}@{{{{ {open}{b} }}}}");
         json!({"target": {"template": {"engineVersion": engine, "data": {label(item, "URL"): text}}}})
     };
-    add("extract", 0..ITEMS, Kind::Extract, &|_| none.clone());
-    add("data", 0..12, both, &|_| none.clone());
-    add("template", 0..6, Kind::Template, &|item| template(item, ".", "v2"));
-    add("minijinja", 6..8, Kind::Template, &|item| template(item, "", "minijinja"));
-    add("delete", 8..12, Kind::Extract, &|_| json!({"target": {"deletionPolicy": "Delete"}}));
+    add("extract", 0..10, Kind::Extract, &|_| none.clone());
+    add("data", 0..8, both, &|_| none.clone());
+    add("template", 0..4, Kind::Template, &|item| template(item, ".", "v2"));
+    add("minijinja", 4..6, Kind::Template, &|item| template(item, "", "minijinja"));
+    add("delete", 4..LASTING, Kind::Extract, &|_| json!({"target": {"deletionPolicy": "Delete"}}));
     add("merge", 12..16, one, &|_| json!({"target": {"creationPolicy": "Merge"}}));
     add("periodic", 0..4, one, &|_| json!({"refreshPolicy": "Periodic", "refreshInterval": "5s"}));
     add("once", 4..6, one, &|_| json!({"refreshPolicy": "CreatedOnce"}));

@@ -225,10 +225,21 @@ impl World {
         set(back);
     }
 
+    /// No request has met it until now.
+    pub fn wait_stale(&mut self, vault: usize, now: Instant) {
+        let waiting = |stale: &&mut Stale| stale.vault == vault && stale.until.is_none();
+        self.stale.iter_mut().filter(waiting).for_each(|stale| stale.since = now);
+    }
+
     /// It answers from the present again.
     pub fn end_stale(&mut self, vault: usize) {
         let now = Instant::now();
         self.stale.iter_mut().filter(|stale| stale.vault == vault).for_each(|stale| _ = stale.until.get_or_insert(now));
+    }
+
+    /// When the controller was last killed.
+    pub fn last_kill(&self) -> Option<Instant> {
+        self.kills.last().copied()
     }
 
     /// Notes a kill of the controller.
@@ -249,8 +260,7 @@ impl World {
             let shown = versions.iter().rposition(|version| version.change <= stale.change)?;
             let until = stale.until.unwrap_or_else(Instant::now);
             let lasted = until - stale.since > self.poll.mul_f64(0.85);
-            let start = Duration::from_secs(40);
-            let forgot = self.kills.iter().any(|kill| *kill + start > stale.since && *kill < until);
+            let forgot = self.kills.iter().any(|kill| *kill > stale.since && *kill < until);
             let appeared = versions[shown].fields.is_some() && versions[shown].life != versions[floor].life;
             (!over && (lasted || forgot || appeared)).then_some(shown)
         });
