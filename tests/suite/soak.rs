@@ -229,7 +229,7 @@ fn soak(plan: Plan) {
 
 #[test]
 fn no_fault_no_kill_and_no_change_makes_a_secret_wrong() {
-    soak(Plan { lasts: Duration::from_secs(40), changes: 2, poll: 3, fault: 2..4, rest: 1..4, kill: 25..32 });
+    soak(Plan { lasts: Duration::from_secs(40), changes: 2, poll: 3, fault: 2..4, rest: 1..3, kill: 25..32 });
 }
 
 #[test]

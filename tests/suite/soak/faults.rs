@@ -14,9 +14,6 @@ use super::{
 };
 use crate::support::connect;
 
-/// How long a request that meets a fault is waited for.
-const LONGER: Duration = Duration::from_secs(40);
-
 /// Longer than the controller keeps an item that it fetched: what it keeps hides that it believes the past.
 const KEPT: Duration = Duration::from_secs(12);
 
@@ -112,12 +109,14 @@ impl Lane {
     pub fn all(random: &mut Random) -> Vec<Self> {
         let mut every = ALL.to_vec();
         random.shuffle(&mut every[1..]);
-        // Not before there is a past, nor among the kills: it is judged most closely where the controller remembers.
+        // Not before there is a past. Its lane has fewer of the others, since it waits for what comes before it.
         let stale = every.iter().position(|fault| *fault == Fault::Stale).expect("it is one of them");
-        every.swap(stale, 3 * VAULTS + 1);
+        let rest = every.len() - 5;
+        every.swap(stale, rest + 2);
         let lane = |vault| {
-            let mine = every.iter().skip(vault).step_by(VAULTS).rev().copied();
-            Self { vault, due: mine.collect(), active: None, next: Instant::now(), counted: Instant::now(), lists: 0 }
+            let mine = if vault == 0 { &every[..rest] } else { &every[rest..] };
+            let due = mine.iter().rev().copied().collect();
+            Self { vault, due, active: None, next: Instant::now(), counted: Instant::now(), lists: 0 }
         };
         (0..VAULTS).map(lane).collect()
     }
@@ -136,10 +135,10 @@ impl Lane {
     pub fn step(&mut self, plan: &Plan, random: &mut Random, world: &mut World, done: &mut BTreeMap<Fault, Done>) {
         let now = Instant::now();
         if let Some(active) = &mut self.active
-            && active.since + LONGER > now
+            && active.since + world.poll * 3 > now
             && met(active.id.as_deref()) == Some(0)
         {
-            // Its time begins with the first request that meets it.
+            // Its time begins with the first request that meets it, unless the server is left alone for long.
             active.until = now + active.lasts;
             world.wait_stale(self.vault, now);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::world::{Fields, ITEMS, Item, LASTING, VAULTS, label, name, title, token};
+use super::world::{Fields, ITEMS, Item, LASTING, VAULTS, Version, label, name, title, token};
 
 /// The namespace.
 pub const PLACE: &str = "x-soak";
@@ -75,6 +75,26 @@ impl Shape {
                 Some(fits.map(|(label, value)| (label.clone(), value.clone())).collect())
             }
         }
+    }
+
+    /// Whether this is what an item gave in some version.
+    pub fn is_made_of(&self, item: usize, versions: &[Version], version: usize, part: &Fields) -> bool {
+        let one = self.part(item, versions[version].fields.as_ref());
+        if one.as_ref() == Some(part) {
+            return true;
+        }
+        let (Kind::Find(_), Some(one)) = (self.kind, one) else { return false };
+        // A search finds what was deleted until its absence is believed, beside what was made anew in its place: these
+        // are two items, of which either may be the first.
+        let anew = versions[version..].iter().filter(|other| other.life == versions[version].life + 2);
+        anew.filter_map(|other| self.part(item, other.fields.as_ref())).any(|other| {
+            let merged = |first: &Fields, second: &Fields| {
+                let mut merged = second.clone();
+                merged.extend(first.clone());
+                merged == *part
+            };
+            merged(&one, &other) || merged(&other, &one)
+        })
     }
 
     fn external_secret(&self) -> Value {

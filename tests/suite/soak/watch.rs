@@ -133,7 +133,7 @@ impl Seen {
             // Not made yet.
             return;
         }
-        let made = |version: &usize| shape.part(item, versions[*version].fields.as_ref()).as_ref() == Some(part);
+        let made = |version: &usize| shape.is_made_of(item, versions, *version, part);
         let oldest = floor.map_or(0, |floor| world.oldest(item, floor));
         let last = if shape.once { floor.map_or(versions.len(), |floor| floor + 1) } else { versions.len() };
         let newer = (floor.unwrap_or(0)..last).find(made);
