@@ -111,7 +111,7 @@ impl Lane {
         random.shuffle(&mut every[1..]);
         // Not before there is a past. Its lane has fewer of the others, since it waits for what comes before it.
         let stale = every.iter().position(|fault| *fault == Fault::Stale).expect("it is one of them");
-        let rest = every.len() - 5;
+        let rest = every.len() - 6;
         every.swap(stale, rest + 2);
         let lane = |vault| {
             let mine = if vault == 0 { &every[..rest] } else { &every[rest..] };
@@ -135,7 +135,7 @@ impl Lane {
     pub fn step(&mut self, plan: &Plan, random: &mut Random, world: &mut World, done: &mut BTreeMap<Fault, Done>) {
         let now = Instant::now();
         if let Some(active) = &mut self.active
-            && active.since + world.poll * 3 > now
+            && active.since + world.poll * 2 > now
             && met(active.id.as_deref()) == Some(0)
         {
             // Its time begins with the first request that meets it, unless the server is left alone for long.
@@ -182,7 +182,7 @@ impl Lane {
             }
             _ => {
                 let mut effect = fault.effect(random).expect("it is a fault of requests");
-                if random.one_of(3) {
+                if !is_first && random.one_of(3) {
                     let kind = ["vaults.list", "items.list", "item.get"][random.index(3)];
                     effect["kinds"] = json!([kind]);
                 }
