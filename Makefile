@@ -2,7 +2,7 @@
 NAME ?= dev
 cluster := tests/cluster/cluster.sh
 
-.PHONY: help demo test test-all test-unit bench-secrets bench-backups bench-restores lint images cluster cluster-down update
+.PHONY: help demo test test-all test-unit bench-secrets bench-backups bench-restores soak lint images cluster cluster-down update
 
 help:
 	@echo 'make demo          the main job from nothing, on a real cluster on this machine (DOWN=1 takes it down after)'
@@ -10,6 +10,7 @@ help:
 	@echo 'make test-all      the same, with the long matrices in full'
 	@echo 'make test-unit     what needs no cluster'
 	@echo 'make bench-...     times: bench-secrets, bench-backups, bench-restores'
+	@echo 'make soak          changes, faults and kills at random for 15 minutes (STRONGROOM_SOAK_MINUTES, STRONGROOM_SOAK_SEED)'
 	@echo 'make lint          formats, lints, licences'
 	@echo 'make cluster       start a one-machine Kubernetes (NAME=dev)'
 	@echo 'make cluster-down  end it (NAME=dev)'
@@ -30,6 +31,9 @@ test-unit:
 
 bench-secrets bench-backups bench-restores:
 	@STRONGROOM_CLUSTER_NAME=bench tests/run bench $(@:bench-%=%)
+
+soak:
+	@STRONGROOM_CLUSTER_NAME=soak tests/run soak
 
 lint:
 	@tests/run lint

@@ -22,5 +22,6 @@ mod quiet;
 mod restores;
 mod scale;
 mod secrets;
+mod soak;
 mod support;
 mod walk;

@@ -4,15 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{
-    SOON, SYSTEM, apply, beside_others, connect, eventually, get, kubectl, list, namespace, ready, try_kubectl,
-};
+use crate::support::{SOON, SYSTEM, apply, beside_others, connect, eventually, get, kubectl, list, namespace, ready};
 
 /// Puts an item with fields into the vault that the store reads.
 pub fn put_item(title: &str, fields: &serde_json::Value) {
-    let body = json!({"title": title, "category": "API_CREDENTIAL", "fields": fields}).to_string();
-    let path = "/api/v1/namespaces/connect/services/connect:admin/proxy/admin/vaults/Kubernetes/items";
-    try_kubectl(&["replace", "--raw", path, "-f", "-"], Some(&body)).expect("the item is put");
+    let body = json!({"title": title, "category": "API_CREDENTIAL", "fields": fields});
+    connect::put("/admin/vaults/Kubernetes/items", &body);
 }
 
 /// An ExternalSecret that takes a whole item.

@@ -174,6 +174,18 @@ pub mod connect {
             .expect("the admin side answers JSON")
     }
 
+    /// Puts JSON.
+    pub fn put(path: &str, body: &Value) -> Value {
+        let answer = try_kubectl(&["replace", "--raw", &format!("{ADMIN}{path}"), "-f", "-"], Some(&body.to_string()));
+        let answer = answer.unwrap_or_else(|error| panic!("PUT {path}: {error}"));
+        serde_json::from_str(&answer).unwrap_or(Value::Null)
+    }
+
+    /// Deletes; what went wrong otherwise.
+    pub fn try_delete(path: &str) -> Result<(), String> {
+        try_kubectl(&["delete", "--raw", &format!("{ADMIN}{path}")], None).map(drop)
+    }
+
     /// Sends JSON.
     pub fn post(path: &str, body: &Value) -> Value {
         let answer = try_kubectl(&["create", "--raw", &format!("{ADMIN}{path}"), "-f", "-"], Some(&body.to_string()));
