@@ -154,10 +154,10 @@ macro_rules! eso_store {
             }
 
             fn changed(&self, ctx: &Context) {
-                let is_ours = self.spec.store.0.is_some();
-                let leaves = takeover::is_taken_over(self.status.as_ref());
-                let hold = if is_ours { Some(Hold::Ours) } else { leaves.then_some(Hold::Leaving) };
-                ctx.takeover.hold(&self.key(), hold);
+                let (key, is_ours) = (self.key(), self.spec.store.0.is_some());
+                // One that was made anew without our name is left as well.
+                let leaves = takeover::is_taken_over(self.status.as_ref()) || ctx.takeover.held(&key).is_some();
+                ctx.takeover.hold(&key, if is_ours { Some(Hold::Ours) } else { leaves.then_some(Hold::Leaving) });
             }
 
             async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
@@ -195,11 +195,8 @@ macro_rules! eso_store {
             }
 
             fn deleted(&self, ctx: &Context) {
+                // Its ExternalSecrets stay ours: they may be deleted next, with nobody else there to let them go.
                 ctx.connect.forget_store(&self.key());
-                // Its ExternalSecrets are given back all the same.
-                if ctx.takeover.held(&self.key()).is_some() {
-                    ctx.takeover.hold(&self.key(), Some(Hold::Leaving));
-                }
             }
         }
     };

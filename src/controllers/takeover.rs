@@ -98,6 +98,15 @@ impl Takeover {
         *self.served.borrow()
     }
 
+    /// Notes which of ESO's kinds are there. When its chart is uninstalled, they go one after the other.
+    fn note(&self, is_served: impl Fn(&str) -> bool) {
+        if !is_served("ExternalSecret") {
+            self.holds.send_if_modified(|(_, holds)| !std::mem::take(holds).is_empty());
+        }
+        let all = ["ExternalSecret", "SecretStore", "ClusterSecretStore"].into_iter().all(is_served);
+        self.served.send_if_modified(|served| std::mem::replace(served, all) != all);
+    }
+
     fn role(&self, object: &EsoExternalSecret) -> Role {
         let was_mixed = object.metadata.uid.as_ref().is_some_and(|uid| self.mixed().contains(uid));
         takeover::role(object, &self.holds.borrow().1, was_mixed)
@@ -114,13 +123,8 @@ pub(crate) async fn discover(ctx: Arc<Context>) {
     let version = format!("{ESO_GROUP}/v1");
     loop {
         match ctx.client.list_api_group_resources(&version).await {
-            Ok(list) => {
-                let is_served = list.resources.iter().any(|resource| resource.kind == "ExternalSecret");
-                ctx.takeover.served.send_if_modified(|served| std::mem::replace(served, is_served) != is_served);
-            }
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
-                ctx.takeover.served.send_if_modified(|served| std::mem::replace(served, false));
-            }
+            Ok(list) => ctx.takeover.note(|kind| list.resources.iter().any(|resource| resource.kind == kind)),
+            Err(kube::Error::Api(status)) if status.is_not_found() => ctx.takeover.note(|_| false),
             // The API does not answer: nothing is known that was not known before.
             Err(error) => tracing::debug!(%error, "cannot see whether ESO's kinds are there"),
         }

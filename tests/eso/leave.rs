@@ -17,9 +17,9 @@ const FAULTS: &str = "/api/v1/namespaces/connect/services/connect:admin/proxy/ad
 const LIMIT: Duration = Duration::from_mins(3);
 
 /// What of the Secrets stays when their owner is another one.
-fn kept(place: &str) -> BTreeMap<String, Value> {
+fn kept(apps: &[&App]) -> BTreeMap<String, Value> {
     let mut seen = seen();
-    seen.retain(|path, _| path.starts_with(&format!("{place}/")));
+    seen.retain(|path, _| apps.iter().any(|app| app.secret() == *path));
     for secret in seen.values_mut().filter_map(Value::as_object_mut) {
         secret.remove("owners");
     }
@@ -36,10 +36,15 @@ fn not_passed_on(apps: &[&App]) -> Vec<String> {
 
 /// The ExternalSecrets of one namespace are replaced by ours while Connect does not answer, which takes no Secret away.
 fn move_over(apps: &[&App]) {
-    let before = kept(PLACES[0]);
-    connect::post("/admin/faults", &json!({"fault": "status", "status": 500}));
+    let before = kept(apps);
+    connect::post("/admin/faults", &json!({"fault": "status", "status": 500, "token": "takeover"}));
     let stores = apps::stores(crate::takeover::TOKEN).into_iter().filter(|object| object["metadata"]["name"] == STORE);
-    let objects = stores.chain(apps.iter().map(|app| app.object())).map(|mut object| {
+    let live = everything(KIND);
+    let moved = apps.iter().map(|app| {
+        let live = &live[&app.path()];
+        json!({"kind": live["kind"], "metadata": {"name": app.name, "namespace": app.place}, "spec": live["spec"]})
+    });
+    let objects = stores.chain(moved).map(|mut object| {
         object["apiVersion"] = "strongroom.dev/v1alpha1".into();
         object
     });
@@ -51,7 +56,7 @@ fn move_over(apps: &[&App]) {
     for app in apps {
         ready(OURS, app.place, &app.name, "True", "");
     }
-    assert_eq!(kept(PLACES[0]), before, "a Secret has changed or is gone");
+    assert_eq!(kept(apps), before, "a Secret has changed or is gone");
 }
 
 /// What the chart of External Secrets Operator removes when it is uninstalled.
@@ -73,9 +78,9 @@ pub(crate) fn leave(mut eso: Eso, apps: &[App]) {
     put("moves", &json!({"KEY": "four", "MORE": "more"}));
     put("stays", &json!({"KEY": "four", "MORE": "more"}));
     eventually("the Secrets follow by Strongroom", SOON, none(|| behind(moved.iter().copied(), "four")));
-    let before = kept(PLACES[0]);
+    let before = kept(&moved);
     uninstall(eso);
-    assert_eq!(kept(PLACES[0]), before, "a Secret has gone with External Secrets Operator");
+    assert_eq!(kept(&moved), before, "a Secret has gone with External Secrets Operator");
     let left = apps.iter().find(|app| app.place == PLACES[1] && app.name.starts_with("data-")).expect("there is one");
     eventually("what was not moved is gone with its owner", SOON, || {
         get("secret", left.place, left.target()).is_none().then_some(())
