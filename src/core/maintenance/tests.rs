@@ -1,0 +1,188 @@
+use insta::assert_yaml_snapshot;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    api::{common::RepositoryKind, labels, repository::ClusterResticRepository},
+    core::task::{Answer, Failure, FailureKind, Maintained},
+};
+
+fn time(text: &str) -> Time {
+    text.parse().unwrap()
+}
+
+fn key() -> RepositoryKey {
+    RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name: "nas".to_owned() }
+}
+
+fn backup(name: &str, change: &serde_json::Value) -> VolumeBackup {
+    let repository = json!({"kind": "ClusterResticRepository", "name": "nas"});
+    let mut object = json!({
+        "metadata": {"name": name, "namespace": "media"},
+        "spec": {},
+        "status": {
+            "runs": [],
+            "repositories": [{
+                "repository": repository,
+                "targets": [{"claim": name, "url": format!("s3:https://nas/{name}"), "host": "media", "path": format!("/data/{name}")}],
+                "lastSuccess": "2026-09-24T00:00:00Z",
+            }],
+        },
+    });
+    for (pointer, value) in change.as_object().unwrap() {
+        *object.pointer_mut(pointer).unwrap() = value.clone();
+    }
+    serde_json::from_value(object).unwrap()
+}
+
+fn record(result: &str) -> serde_json::Value {
+    json!([{"id": "run", "claim": "a", "repository": {"kind": "ClusterResticRepository", "name": "nas"}, "result": result, "time": "2026-09-24T00:00:00Z", "snapshot": "a".repeat(64)}])
+}
+
+fn daily() -> Retention {
+    Retention { daily: Some(7), ..Retention::default() }
+}
+
+#[test]
+fn what_is_kept_in_order() {
+    let of = |backups: &[VolumeBackup], default: Option<&Retention>| {
+        let places = places(&key(), default, backups);
+        places.iter().map(|place| format!("{} {} {:?}", place.url, place.busy, place.task)).collect::<Vec<_>>()
+    };
+    let plain = backup("a", &json!({}));
+    assert!(of(std::slice::from_ref(&plain), None).is_empty(), "no retention keeps everything");
+    let own = backup("b", &json!({"/spec": {"retention": {"last": 3}}}));
+    let never = backup("c", &json!({"/status/repositories/0/lastSuccess": null}));
+    let suspect = backup("a", &json!({"/status/runs": record("Suspect")}));
+    let partial = backup("a", &json!({"/status/runs": record("Partial")}));
+    let shared = backup("a", &json!({"/spec": {"retention": {"last": 1}}}));
+    assert_yaml_snapshot!(json!({
+        "defaults and own": of(&[plain.clone(), own, never], Some(&daily())),
+        "suspect": of(&[suspect], Some(&daily())),
+        "partial": of(&[partial], Some(&daily())),
+        "two of one history": of(&[plain, shared], Some(&daily())),
+    }));
+}
+
+struct Round {
+    subject: Subject,
+    places: Vec<Place>,
+    seen: errand::Seen,
+    now: Time,
+    outcome: Outcome,
+    ran: Vec<String>,
+}
+
+impl Round {
+    fn new() -> Self {
+        let object: ClusterResticRepository = serde_json::from_value(json!({
+            "metadata": {"name": "nas", "uid": "u-1"},
+            "spec": {"url": "s3:https://nas/{{ name }}", "credentials": {}, "jitter": "0s", "maintenance": {"schedule": "0 4 * * *"}},
+            "status": {"phase": "Ready"},
+        }))
+        .unwrap();
+        let backups = [backup("a", &json!({})), backup("b", &json!({}))];
+        Self {
+            subject: Subject::from(&object),
+            places: places(&key(), Some(&daily()), &backups),
+            seen: errand::Seen::default(),
+            now: time("2026-09-24T03:00:00Z"),
+            outcome: Outcome::Maintained(Maintained { kept: 7, forgotten: 2, bytes: 1000 }),
+            ran: vec![],
+        }
+    }
+
+    fn settle(&mut self) -> Duration {
+        for _ in 0..50 {
+            match next_step(&self.subject, "cluster", &self.places, &self.seen, self.now) {
+                Step::Write(status) => {
+                    assert_ne!(*status, self.subject.status);
+                    self.subject.status = *status;
+                }
+                Step::Wait(wait) => return wait,
+                Step::Errand(next, index, run) => {
+                    let object = json!({"metadata": {"uid": "u", "labels": {labels::RUN: run}}});
+                    match next {
+                        Next::Credentials => self.seen.credentials = serde_json::from_value(object).unwrap(),
+                        Next::Job => {
+                            self.seen.job = serde_json::from_value(object).unwrap();
+                            self.ran.push(self.places[index.unwrap()].url.clone());
+                            let answer = Answer { repository: None, outcome: self.outcome.clone() };
+                            self.seen.state = MoverState::Finished(answer);
+                        }
+                        Next::DeleteJob(_) => self.seen.job = None,
+                        Next::DeleteCredentials(_) => self.seen.credentials = None,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        }
+        panic!("it does not settle")
+    }
+}
+
+#[test]
+fn each_repository_once_a_round() {
+    let mut round = Round::new();
+    round.settle();
+    assert!(round.ran.is_empty());
+    assert_eq!(round.subject.status.next_maintenance, Some(time("2026-09-24T04:00:00Z")));
+    round.now = time("2026-09-24T04:00:01Z");
+    round.settle();
+    assert_eq!(round.ran, ["s3:https://nas/a", "s3:https://nas/b"]);
+    assert!(round.seen.job.is_none() && round.seen.credentials.is_none());
+    assert_yaml_snapshot!(round.subject.status);
+    round.now = time("2026-09-24T05:00:00Z");
+    round.settle();
+    assert_eq!(round.ran.len(), 2);
+    // Someone asks.
+    let annotations = [annotations::REQUESTED_AT, annotations::FORCE_AT].map(|name| (name.to_owned(), "x".to_owned()));
+    round.subject.metadata.annotations = Some(annotations.into());
+    round.settle();
+    assert_eq!(round.ran.len(), 4);
+    round.now = time("2026-09-24T05:00:01Z");
+    round.settle();
+    assert_eq!(round.ran.len(), 4);
+}
+
+#[test]
+fn not_beside_a_backup_and_not_where_it_must_not() {
+    let mut round = Round::new();
+    round.settle();
+    round.now = time("2026-09-24T04:00:01Z");
+    round.places[0].busy = true;
+    assert_eq!(round.settle(), SOON);
+    assert_eq!(round.ran, ["s3:https://nas/b"]);
+    round.places[0].busy = false;
+    round.settle();
+    assert_eq!(round.ran, ["s3:https://nas/b", "s3:https://nas/a"]);
+    let changes: [fn(&mut Subject); 4] = [
+        |subject| subject.spec.read_only = true,
+        |subject| subject.spec.suspend = true,
+        |subject| subject.status.phase = Some(RepositoryPhase::Unreachable),
+        |subject| subject.spec.maintenance.get_or_insert_default().suspend = true,
+    ];
+    for change in changes {
+        let mut round = Round::new();
+        round.settle();
+        change(&mut round.subject);
+        round.now = time("2026-09-24T04:00:01Z");
+        round.settle();
+        assert!(round.ran.is_empty());
+    }
+}
+
+#[test]
+fn a_failure_is_said_and_does_not_stop_the_others() {
+    let mut round = Round::new();
+    round.settle();
+    round.now = time("2026-09-24T04:00:01Z");
+    round.outcome = Outcome::Failed(Failure { kind: FailureKind::Locked, message: "locked by radarr-1".to_owned() });
+    round.settle();
+    assert_eq!(round.ran.len(), 2);
+    let last = round.subject.status.last_maintenance.clone().unwrap();
+    assert_eq!((last.succeeded, last.message.as_str()), (false, "s3:https://nas/b: locked by radarr-1"));
+    round.subject.spec.maintenance.as_mut().unwrap().schedule = Some("nightly".to_owned());
+    round.settle();
+    assert!(round.subject.status.last_maintenance.unwrap().message.contains("nightly"));
+}
