@@ -31,7 +31,8 @@ use crate::{
         store::{ClusterSecretStore, SecretStore},
     },
     controllers::{
-        connect::Hub, metrics::Metrics, queue::Queue, refusals::Refusals, secrets::Secrets, takeover::Takeover,
+        connect::Hub, declared_metrics::Failures, metrics::Metrics, queue::Queue, refusals::Refusals, secrets::Secrets,
+        takeover::Takeover,
     },
     core::{fingerprint::Fingerprints, job::Image},
 };
@@ -56,6 +57,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// Why nothing came of ExternalSecrets.
     pub refusals: Refusals,
+    /// How often looks at ExternalSecrets failed.
+    pub(crate) failures: Failures,
     /// Hashes with a key of this cluster.
     pub fingerprints: Fingerprints,
     /// Whether workloads may be restarted for a Secret's new data.

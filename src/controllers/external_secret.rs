@@ -66,6 +66,10 @@ impl Reconcile for ExternalSecret {
         self.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default()
     }
 
+    fn failed(&self, ctx: &Context, problem: &Problem) {
+        ctx.failures.note(self, problem);
+    }
+
     fn deleted(&self, ctx: &Context) {
         forget(self, ctx);
         // One of ESO's kind that it replaced is not replaced any more.
@@ -87,6 +91,7 @@ pub(crate) async fn look_at(object: &ExternalSecret, ctx: &Context) -> Result<Ac
 pub(crate) fn forget(object: &ExternalSecret, ctx: &Context) {
     ctx.connect.forget(&reader(object));
     ctx.refusals.forget(&object.namespace().unwrap_or_default());
+    ctx.failures.forget(object);
     ctx.secrets.refer(object, Vec::new());
 }
 

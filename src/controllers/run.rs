@@ -15,7 +15,7 @@ use crate::{
     controllers::{
         connect::Hub,
         context::{Context, stores},
-        declared_metrics::DeclaredMetrics,
+        declared_metrics::{DeclaredMetrics, Failures},
         http::{self, Pages},
         key,
         lease::{self, LeaseError},
@@ -92,9 +92,12 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(settings.identity.clone()) };
     let (stores, feeds) = stores();
     let (connect, wakes) = Hub::new();
+    let failures = Failures::default();
     metrics.register(|registry| {
         connect.metrics.register(registry);
+        failures.register(registry);
         registry.register_collector(Box::new(DeclaredMetrics {
+            connect: connect.clone(),
             ours: stores.external_secrets.store.clone(),
             esos: stores.eso_external_secrets.store.clone(),
         }));
@@ -109,6 +112,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         connect,
         secrets: Secrets::default(),
         refusals: Refusals::default(),
+        failures,
         takeover: Takeover::default(),
         fingerprints,
         restart: settings.restart,

@@ -79,6 +79,9 @@ pub(crate) trait Reconcile:
     /// All objects of this kind have been listed, at first or anew.
     fn listed(_ctx: &Context) {}
 
+    /// A look at the object ended in a problem.
+    fn failed(&self, _ctx: &Context, _problem: &Problem) {}
+
     /// The object is gone.
     fn deleted(&self, _ctx: &Context) {}
 }
@@ -169,6 +172,7 @@ async fn observed<K: Reconcile>(object: Arc<K>, ctx: Arc<Context>, retries: &Ret
         Err(problem) => {
             let labels = ProblemLabels { kind: K::KIND, reason: problem.reason.as_str() };
             ctx.metrics.problems.get_or_create(&labels).inc();
+            object.failed(&ctx, problem);
             tracing::warn!(kind = K::KIND, object = key, reason = %problem.reason, "{problem}");
             report(&*object, &ctx, problem).await;
         }

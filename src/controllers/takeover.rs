@@ -196,6 +196,10 @@ impl Reconcile for EsoExternalSecret {
         takeover::outline(self).conditions()
     }
 
+    fn failed(&self, ctx: &Context, problem: &Problem) {
+        ctx.failures.note(&takeover::outline(self), problem);
+    }
+
     fn listed(ctx: &Context) {
         // They are what they were, but a store has changed hands.
         ctx.stores.eso_external_secrets.wake_where(|_| true);

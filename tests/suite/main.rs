@@ -16,6 +16,7 @@ mod declared;
 mod eso;
 mod kills;
 mod messages;
+mod metrics;
 mod progress;
 mod proxy;
 mod quiet;

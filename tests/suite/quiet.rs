@@ -57,8 +57,7 @@ fn an_idle_minute_costs_a_request_a_poll_and_no_write() {
 
 /// Bytes that the operator holds, as it says itself.
 fn memory() -> f64 {
-    let page =
-        kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/services/strongroom:http/proxy/metrics")]);
+    let page = crate::metrics::page();
     let bytes =
         page.lines().find_map(|line| line.strip_prefix("strongroom_resident_memory_bytes ")).expect("it is measured");
     bytes.parse().expect("a number")

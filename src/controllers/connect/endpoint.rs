@@ -75,6 +75,7 @@ pub(super) struct State {
     last_change_at: Option<Time>,
     next_full: Option<Instant>,
     last_look: Option<Instant>,
+    looked_at: Option<Time>,
     failures: u32,
     looks: u64,
 }
@@ -194,6 +195,11 @@ impl Endpoint {
         }
     }
 
+    /// When the server last told all that has changed.
+    pub(super) fn looked_at(&self) -> Option<Time> {
+        self.lock().looked_at
+    }
+
     /// Looks for changes now, whatever the versions say, and waits for the end of that at most so long. Whether it
     /// ended in time.
     pub async fn refresh(&self, patience: Duration) -> bool {
@@ -267,6 +273,7 @@ impl Endpoint {
                 state.health = Health::Good;
                 state.failures = 0;
                 state.last_look = Some(Instant::now());
+                state.looked_at = Some(Utc::now());
                 if full {
                     state.next_full = Some(Instant::now() + FULL_INTERVAL.mul_f64(0.9 + 0.2 * spread));
                 }

@@ -23,7 +23,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    api::common::Group,
+    api::common::{Group, Time},
     clients::connect::{Connect, Failure},
     controllers::connect::endpoint::Demand,
     core::{
@@ -185,6 +185,14 @@ impl Hub {
             None => Lookup::Unknown,
             Some(Err(problem)) => Lookup::Failed(problem.clone()),
             Some(Ok(source)) => Lookup::Found(source.clone()),
+        }
+    }
+
+    /// When the server behind a store last told all that has changed.
+    pub fn looked_at(&self, store: &StoreKey) -> Option<Time> {
+        match self.lookup(store) {
+            Lookup::Found(source) => source.endpoint.looked_at(),
+            Lookup::Unknown | Lookup::Failed(_) => None,
         }
     }
 
