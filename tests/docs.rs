@@ -61,6 +61,22 @@ fn links_lead_somewhere() {
     }
 }
 
+#[test]
+fn the_page_of_metrics_lists_what_there_is() {
+    let mut code = String::new();
+    for file in ["metrics", "declared_metrics", "connect/metrics"] {
+        code += &read(&format!("src/controllers/{file}.rs"));
+    }
+    let page = read("docs/metrics.md");
+    for name in page.split('`').filter_map(|word| word.strip_prefix("strongroom_")) {
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        assert!(code.contains(&format!("\"{name}\"")), "docs/metrics.md lists {name}, which is not measured");
+    }
+    for name in code.split(".register(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(page.contains(&format!("`strongroom_{name}")), "docs/metrics.md does not list {name}");
+    }
+}
+
 /// The kinds whose conditions a reason can stand in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum On {

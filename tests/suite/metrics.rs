@@ -50,7 +50,7 @@ fn each_external_secret_has_its_series_as_long_as_it_is_there() {
 }
 
 #[test]
-fn the_page_of_metrics_lists_all() {
+fn the_page_of_metrics_lists_what_is_measured() {
     let _guard = beside_others();
     let documented: BTreeSet<String> = include_str!("../../docs/metrics.md")
         .split('`')
@@ -65,5 +65,7 @@ fn the_page_of_metrics_lists_all() {
         };
         types.filter_map(one).collect()
     };
-    assert_eq!(families(&page()), documented);
+    // What has not happened yet has no series: tests/docs.rs looks for those in the code.
+    let left_out: Vec<String> = families(&page()).difference(&documented).cloned().collect();
+    assert!(left_out.is_empty(), "docs/metrics.md does not list {left_out:?}");
 }
