@@ -237,6 +237,35 @@ fn words_of(error: &reqwest::Error) -> String {
     clean(&words.get(last..).map(|words| words.join(": ")).unwrap_or_default())
 }
 
+/// What Connect 1.8 is known to say. Nothing else is repeated: what answers in its place may echo what it was sent, the
+/// token first.
+const KNOWN: [&str; 10] = [
+    "Invalid Item UUID",
+    "Invalid Vault UUID",
+    "Invalid token signature",
+    "Invalid bearer token",
+    "Unauthorized Request, token does not have write access to the Vault",
+    "Authorization: token does not have access to vault",
+    "sync did not complete within timeout, please retry the request",
+    "File is too large to inline in request",
+    "failed to initiate, review service logs for details",
+    "Something went wrong",
+];
+
+/// The part of an error's message that may be shown.
+fn shown(message: &str) -> String {
+    if let Some(known) = KNOWN.iter().find(|known| message.starts_with(**known)) {
+        return (*known).to_owned();
+    }
+    let is_id = |id: &str| id.len() == 26 && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    match message.split(' ').collect::<Vec<_>>().as_slice() {
+        ["vault" | "item" | "file", id, "not", "found"] | ["vault", id, "is", "not", "in", "scope"] if is_id(id) => {
+            message.to_owned()
+        }
+        _ => "a message that Connect is not known for".to_owned(),
+    }
+}
+
 /// An error of the API, or of something else that answers in its place.
 fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     #[derive(serde::Deserialize)]
@@ -263,7 +292,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
         500.. => FailureKind::Server,
         _ => FailureKind::Refused,
     };
-    Failure::new(kind, format!("{}: {}", status.as_u16(), clean(&message)))
+    Failure::new(kind, format!("{}: {}", status.as_u16(), shown(&message)))
 }
 
 fn alien(status: StatusCode, what: &str) -> Failure {
@@ -273,4 +302,30 @@ fn alien(status: StatusCode, what: &str) -> Failure {
 /// Somebody else's words, on one line and not too many.
 fn clean(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_WORDS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_connect_says_is_repeated() {
+        let said = |message: &str| {
+            let body = serde_json::json!({"status": 401, "message": message}).to_string();
+            refusal(StatusCode::UNAUTHORIZED, body.as_bytes()).to_string()
+        };
+        let id = "c7lul3htvbri2hsd42r6hmcwvv";
+        for known in ["Invalid bearer token", &format!("vault {id} is not in scope"), &format!("item {id} not found")] {
+            assert_eq!(said(known), format!("401: {known}"));
+        }
+        for echo in [
+            "token canary is not valid",
+            "Invalid bearer token canary",
+            "item canary-1 not found",
+            "vault canary is not in scope today",
+        ] {
+            assert!(!said(echo).contains("canary"), "{}", said(echo));
+        }
+        assert!(!said("item CANARY not found").contains("CANARY"));
+    }
 }
