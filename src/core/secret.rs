@@ -4,6 +4,7 @@
 mod declared;
 mod gone;
 mod hold;
+mod metadata;
 mod object;
 mod ownership;
 mod policy;

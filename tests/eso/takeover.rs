@@ -255,6 +255,22 @@ fn leave_what_is_mixed(count: usize) {
     assert!(!status.contains("strongroom"), "the status of {BOTH} is not left alone: {status}");
 }
 
+/// A PushSecret of the store stays behind, and the store says so.
+fn count_what_is_pushed() {
+    let pushed = json!({"apiVersion": "external-secrets.io/v1alpha1", "kind": "PushSecret",
+        "metadata": {"name": "pushed", "namespace": PLACES[0]},
+        "spec": {"refreshInterval": "1h", "secretStoreRefs": [{"kind": "ClusterSecretStore", "name": STORE}],
+            "selector": {"secret": {"name": "data-0"}},
+            "data": [{"match": {"secretKey": "KEY", "remoteRef": {"remoteKey": "pushed"}}}]}});
+    apply(&pushed.to_string());
+    let said = format!("{}/pushed", PLACES[0]);
+    eventually(&format!("store {STORE} names PushSecret {said}"), SOON, || {
+        let (_, _, message) = condition(&get(STORES, "default", STORE)?, "Strongroom")?;
+        message.contains(&said).then_some(())
+    });
+    kubectl(&["-n", PLACES[0], "delete", "pushsecret", "pushed", "--timeout=60s"]);
+}
+
 /// An item that is not there is said in their shape with our words.
 fn say_what_is_wrong() {
     let wrong = App::new(PLACES[0], "wrong-item", json!({"data": data("not-there", &["KEY"])}));
@@ -279,19 +295,23 @@ fn delete_without_eso(apps: &mut Vec<App>) {
     }
 }
 
+/// When External Secrets Operator last refreshed one.
+fn refreshed(name: &str) -> Value {
+    get(KIND, PLACES[0], name).expect("it is there")["status"]["refreshTime"].clone()
+}
+
 /// Waits until External Secrets Operator has looked at all after its start: what it then does, it was told to.
 fn at_work(eso: &mut Eso) {
-    let refreshed = || get(KIND, PLACES[0], "theirs").expect("it is there")["status"]["refreshTime"].clone();
     // The first time may be before the others were looked at; the second is ten seconds later.
     for _ in 0..2 {
-        let before = refreshed();
-        eso.eventually("External Secrets Operator is at work", SOON, || (refreshed() != before).then_some(()));
+        let before = refreshed("theirs");
+        eso.eventually("External Secrets Operator is at work", SOON, || (refreshed("theirs") != before).then_some(()));
     }
 }
 
 /// The store goes back.
 fn give_back(eso: &mut Eso, apps: &[App]) {
-    let before = seen();
+    let (before, mixed) = (seen(), refreshed(BOTH));
     patch_store(&json!({"op": "remove", "path": "/spec/controller"}));
     let left = || {
         assert_same("while the store went back", &before);
@@ -299,6 +319,7 @@ fn give_back(eso: &mut Eso, apps: &[App]) {
     };
     eso.eventually("nothing of Strongroom is left on the Secrets and on the store", SOON, none(left));
     eso.eventually("External Secrets Operator resumes all by itself", SOON, none(|| not_ready(apps, false)));
+    eso.eventually("what was mixed is refreshed too", SOON, || (refreshed(BOTH) != mixed).then_some(()));
     assert_same("after the store went back", &before);
     put("stays", &json!({"KEY": "three", "MORE": "more"}));
     put("moves", &json!({"KEY": "three", "MORE": "more"}));
@@ -316,6 +337,7 @@ fn takes_over_and_gives_back() {
     let before = made_by_eso(&mut eso, &apps);
     take_over(&apps, &before);
     leave_what_is_mixed(apps.len());
+    count_what_is_pushed();
     keep_up(&apps);
     say_what_is_wrong();
     drop(eso);

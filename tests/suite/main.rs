@@ -12,6 +12,7 @@
 mod audit;
 mod backups;
 mod bench;
+mod canary;
 mod declared;
 mod eso;
 mod kills;

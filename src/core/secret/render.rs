@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Entry, Text, Wanted, What, texts::Goal};
+use super::{Entry, Text, Wanted, What, metadata, texts::Goal};
 use crate::{
     api::external_secret::{EngineVersion, ExternalSecretSpec, MergePolicy, Template},
     core::{
@@ -68,6 +68,7 @@ pub fn render(spec: &ExternalSecretSpec, ingredients: Ingredients, moment: &Mome
     for key in desired.data.keys() {
         check_key(key)?;
     }
+    metadata::check(&template, &desired.labels, &desired.annotations)?;
     let bytes: usize = desired.data.iter().map(|(key, value)| key.len() + value.expose().len()).sum();
     if bytes > MAX_BYTES {
         let message = format!("the keys and values have {bytes} bytes together; a Secret holds at most {MAX_BYTES}");
