@@ -186,13 +186,9 @@ impl Connect {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = read(response, cap).await?;
-        if status != StatusCode::OK {
-            let seconds = text(RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok());
-            return Err(Failure { retry_after: seconds.map(Duration::from_secs), ..refusal(status, &body) });
-        }
-        // The error of the parser may quote the body.
-        let value = serde_json::from_slice(&body)
-            .map_err(|_| alien(status, "a body that is not what a Connect server answers"))?;
+        let seconds = text(RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok());
+        let value = understand(status, &body)
+            .map_err(|failure| Failure { retry_after: seconds.map(Duration::from_secs), ..failure })?;
         Ok(Answer { value, version: text("1password-connect-version") })
     }
 
@@ -237,6 +233,15 @@ fn words_of(error: &reqwest::Error) -> String {
     clean(&words.get(last..).map(|words| words.join(": ")).unwrap_or_default())
 }
 
+/// What a body holds.
+fn understand<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, Failure> {
+    if status != StatusCode::OK {
+        return Err(refusal(status, body));
+    }
+    // The error of the parser may quote the body.
+    serde_json::from_slice(body).map_err(|_| alien(status, "a body that is not what a Connect server answers"))
+}
+
 /// What Connect 1.8 is known to say. Nothing else is repeated: what answers in its place may echo what it was sent, the
 /// token first.
 const KNOWN: [&str; 10] = [
@@ -272,7 +277,9 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     struct Body {
         message: String,
     }
-    let Ok(Body { message }) = serde_json::from_slice(body) else {
+    // A list of texts would be read as such a body too.
+    let body = Some(body).filter(|body| body.trim_ascii_start().starts_with(b"{"));
+    let Some(Body { message }) = body.and_then(|body| serde_json::from_slice(body).ok()) else {
         return if status.is_server_error() {
             Failure::new(FailureKind::Server, format!("{} without an explanation", status.as_u16()))
         } else if status == StatusCode::TOO_MANY_REQUESTS {
@@ -306,7 +313,48 @@ fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::core::odd::{any_json, item_json, name, shown};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// Whatever answers with whatever status: it is understood, or refused in few words of which none is of the body,
+        /// but for what the API calls its message.
+        #[test]
+        fn any_answer_is_understood_or_refused(
+            body in prop_oneof![item_json(), any_json()],
+            message in prop::option::of((name(), 0_usize..5000)),
+            status in 100_u16..1000,
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut body = body;
+            if let Some(map) = body.as_object_mut() {
+                map.remove("message");
+                map.extend(message.map(|(text, times)| ("message".to_owned(), json!(format!("{text} ").repeat(times)))));
+            }
+            let text = body.to_string();
+            let cut = &text.as_bytes()[..cut.index(text.len())];
+            let status = StatusCode::from_u16(status).unwrap();
+            for (status, text) in [(status, text.as_bytes()), (StatusCode::OK, text.as_bytes()), (status, cut)] {
+                let failures = [
+                    understand::<Item>(status, text).err(),
+                    understand::<Vec<ItemSummary>>(status, text).err(),
+                    understand::<Vec<Vault>>(status, text).err(),
+                ];
+                prop_assert!(status == StatusCode::OK || failures.iter().all(Option::is_some));
+                for failure in failures.into_iter().flatten() {
+                    prop_assert_eq!(shown(&format!("{failure} {failure:?}")), None);
+                    prop_assert!(failure.words.chars().count() < MAX_WORDS + 50, "{failure}");
+                    prop_assert!(!failure.words.contains('\n'), "{failure}");
+                }
+            }
+            prop_assert_eq!(understand::<Value>(StatusCode::OK, text.as_bytes()).ok(), Some(body));
+        }
+    }
 
     #[test]
     fn only_what_connect_says_is_repeated() {

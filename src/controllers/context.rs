@@ -34,8 +34,11 @@ use crate::{
         connect::Hub, declared_metrics::Failures, metrics::Metrics, queue::Queue, refusals::Refusals, secrets::Secrets,
         takeover::Takeover,
     },
-    core::{fingerprint::Fingerprints, job::Image},
+    core::{answer, fingerprint::Fingerprints, job::Image},
 };
+
+/// The longest text that the API takes in an Event, in bytes.
+const MAX_NOTE: usize = 1024;
 
 /// What every controller works with.
 pub struct Context {
@@ -105,8 +108,9 @@ impl Context {
         Api::all(self.client.clone())
     }
 
-    /// Writes an Event about an object. That it cannot be written is logged and otherwise does not matter.
-    pub async fn event(&self, object: &ObjectReference, type_: EventType, reason: &str, note: String) {
+    /// Writes an Event about an object, of which a long text is cut: the object's condition has all of it. That it cannot be written is logged and otherwise does not matter.
+    pub async fn event(&self, object: &ObjectReference, type_: EventType, reason: &str, mut note: String) {
+        answer::cut(&mut note, MAX_NOTE);
         let event =
             Event { type_, reason: reason.to_owned(), note: Some(note), action: reason.to_owned(), secondary: None };
         if let Err(error) = self.recorder.publish(&event, object).await {

@@ -193,6 +193,11 @@ impl Index {
         items.get(item).filter(|entry| !entry.archived)
     }
 
+    /// Whether the vault of an id is one of a store's vaults (names or ids).
+    pub fn is_of(&self, order: &[String], vault: &str) -> bool {
+        order.iter().any(|name| self.vault(name).is_ok_and(|known| known.vault.id == vault))
+    }
+
     /// The vaults to search: all of the store, or the one that the reference names, which must be one of them.
     fn searched(&self, order: &[String], reference: &Reference) -> Result<Vec<Result<&VaultIndex, Problem>>, Problem> {
         let all: Vec<Result<&VaultIndex, Problem>> = order.iter().map(|name| self.vault(name)).collect();
@@ -355,5 +360,14 @@ mod tests {
         .map(|problem| (problem.reason, problem.message))
         .collect();
         insta::assert_debug_snapshot!(messages);
+    }
+
+    #[test]
+    fn a_store_has_its_own_vaults_only() {
+        let of = |order: &[&str], vault| {
+            index().is_of(&order.iter().map(|&name| name.to_owned()).collect::<Vec<_>>(), vault)
+        };
+        assert!(of(&["Automation"], "v1") && of(&["Services", "v1"], "v1"));
+        assert!(!of(&["Automation"], "v2") && !of(&["Automation"], "Automation") && !of(&["gone"], "v1"));
     }
 }

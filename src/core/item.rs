@@ -160,7 +160,11 @@ pub fn is_id(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
+    use crate::core::odd::{any_json, item_json, name, shown};
 
     #[test]
     fn reads_an_item_and_drops_old_passwords() {
@@ -187,6 +191,74 @@ mod tests {
             ["", "radarr", "2FCBQWE9NDG175ZG2DZWFTVKPA", "2fcbqwe9ndg175zg2dzwftvkp", "2fcbqwe9ndg175zg2dzwftvkp-"]
         {
             assert!(!is_id(text), "{text}");
+        }
+    }
+
+    /// What is wrong with an answer: it is read otherwise the second time, or it shows a value.
+    fn flaw<T: serde::de::DeserializeOwned + std::fmt::Debug + PartialEq>(text: &[u8]) -> Option<String> {
+        let (first, second) = (serde_json::from_slice::<T>(text).ok(), serde_json::from_slice::<T>(text).ok());
+        if first != second {
+            return Some(format!("{first:?} {second:?}"));
+        }
+        // Names may hold anything, but in these tests no value.
+        shown(&format!("{first:?}"))
+    }
+
+    /// Everything below a value, the value itself last.
+    fn places(value: &Value, at: &str, list: &mut Vec<String>) {
+        let inner: Vec<(String, &Value)> = match value {
+            Value::Object(map) => {
+                map.iter().map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value)).collect()
+            }
+            Value::Array(list) => list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+            _ => vec![],
+        };
+        for (key, value) in inner {
+            places(value, &format!("{at}/{key}"), list);
+        }
+        list.push(at.to_owned());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// Whatever a server answers is read or refused. What is read shows no value, and names and tags stay what they are.
+        #[test]
+        fn any_answer_is_read_or_refused(
+            item in item_json(),
+            at in any::<prop::sample::Index>(),
+            other in any_json().prop_filter("names are shown", |json| shown(&json.to_string()).is_none()),
+            twice in name(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let text = item.to_string();
+            prop_assert!(serde_json::from_str::<Item>(&text).is_ok(), "{text}");
+            let mut changed = item.clone();
+            let mut all = vec![];
+            places(&item, "", &mut all);
+            *changed.pointer_mut(&all[at.index(all.len())]).unwrap() = other;
+            let doubled = format!("{{\"id\":{},{}", Value::from(twice), &text[1..]);
+            let changed = changed.to_string();
+            let cut = &text.as_bytes()[..cut.index(text.len())];
+            for text in [text.as_bytes(), changed.as_bytes(), doubled.as_bytes(), cut] {
+                let flaws = [flaw::<Item>(text), flaw::<ItemSummary>(text), flaw::<Vault>(text), flaw::<Vec<Vault>>(text)];
+                prop_assert_eq!(flaws.into_iter().flatten().next(), None);
+            }
+        }
+
+        /// Bytes that are hardly JSON.
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            prop_assert_eq!(flaw::<Item>(&bytes), None);
+        }
+    }
+
+    #[test]
+    fn what_nests_deeply_is_refused() {
+        for (start, level) in [("{\"fields\":", "[{\"section\":"), ("{\"other\":", "["), ("", "[["), ("", "{\"a\":")] {
+            let deep = format!("{start}{}", level.repeat(100_000));
+            assert!(serde_json::from_str::<Item>(&deep).is_err(), "{start}{level}");
+            assert!(serde_json::from_str::<Vec<Vault>>(&deep).is_err(), "{start}{level}");
         }
     }
 }

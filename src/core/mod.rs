@@ -17,6 +17,8 @@ pub mod maintenance;
 pub mod mover_state;
 pub mod names;
 pub mod near;
+#[cfg(test)]
+pub(crate) mod odd;
 pub mod problem;
 pub mod reference;
 pub mod regexp;

@@ -144,7 +144,13 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::core::{
+        field,
+        odd::{flaw, item, name},
+    };
 
     fn remote(key: &str, property: Option<&str>) -> RemoteRef {
         serde_json::from_value(serde_json::json!({"key": key, "property": property})).unwrap()
@@ -188,6 +194,56 @@ mod tests {
             let problem = Reference::of_data(&remote(key, property)).unwrap_err();
             assert_eq!(problem.reason, Reason::InvalidSpec, "{key}");
             assert!(problem.message.contains(key), "{}", problem.message);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        /// Whatever stands in an ExternalSecret is understood or refused, the same each time, and whatever it asks of an
+        /// item is answered without any other value being shown.
+        #[test]
+        fn any_reference_is_answered(
+            key in prop_oneof![name(), name().prop_map(|name| format!("op://{name}"))],
+            property in prop::option::of(name()),
+            item in item(),
+        ) {
+            let remote = remote(&key, property.as_deref());
+            for parse in [Reference::of_data, Reference::of_extract] {
+                let reference = match parse(&remote) {
+                    Ok(reference) => reference,
+                    Err(problem) => {
+                        prop_assert_eq!(problem.reason, Reason::InvalidSpec);
+                        prop_assert!(problem.message.len() < 10 * key.len() + 200, "{problem}");
+                        continue;
+                    }
+                };
+                prop_assert_eq!(&parse(&remote).unwrap(), &reference);
+                prop_assert!(reference.vault.is_some() == key.starts_with("op://"), "{key}");
+                let asked = [field::one(&item, &reference.part).map(|_| ()), field::all(&item, &reference.part).map(|_| ())];
+                for problem in asked.into_iter().filter_map(Result::err) {
+                    prop_assert_eq!(flaw(&problem), None);
+                }
+            }
+            if let Err(problem) = field::matching(&item, |name| name.len() < 9) {
+                prop_assert_eq!(flaw(&problem), None);
+            }
+        }
+
+        /// What is written as 1Password writes it means what it was written for.
+        #[test]
+        fn what_is_written_is_understood(vault in "[^/]{1,9}", item in "[^/]{1,9}", field in name(), otp in any::<bool>()) {
+            prop_assume!(!field.is_empty() && OTP.iter().all(|suffix| !field.ends_with(suffix)));
+            prop_assume!(["field/", "file/"].iter().all(|prefix| !field.starts_with(prefix)));
+            let suffix = if otp { OTP[0] } else { "" };
+            let part = named(&field, PartKind::Any, otp);
+            for (key, property) in [
+                (format!("op://{vault}/{item}/{field}{suffix}"), None),
+                (format!("op://{vault}/{item}"), Some(format!("{field}{suffix}"))),
+            ] {
+                let expected = Reference { vault: Some(vault.clone()), item: item.clone(), part: part.clone() };
+                prop_assert_eq!(Reference::of_data(&remote(&key, property.as_deref())).unwrap(), expected);
+            }
         }
     }
 }

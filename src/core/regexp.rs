@@ -48,7 +48,21 @@ impl Regexp {
 
     /// A text with the parts that fit replaced. `$1`, `${1}` and `$name` stand for groups, `$$` for a `$`.
     pub fn replace_all(&self, text: &str, with: &str) -> String {
-        self.0.replace_all(text, |captures: &Captures| expand(captures, with)).into_owned()
+        self.replace_all_within(text, with, usize::MAX).unwrap_or_default()
+    }
+
+    /// The same, where that makes at most so many bytes. A replacement may name a group many times, and many parts may
+    /// fit: nothing is made that is larger.
+    pub fn replace_all_within(&self, text: &str, with: &str, most: usize) -> Option<String> {
+        let (mut result, mut start) = (String::new(), 0);
+        for captures in self.0.captures_iter(text) {
+            let found = captures.get(0)?;
+            result.push_str(&text[start..found.start()]);
+            expand(&captures, with, most, &mut result)?;
+            start = found.end();
+        }
+        result.push_str(&text[start..]);
+        (result.len() <= most).then_some(result)
     }
 
     /// A text with the parts that fit replaced by a text as it is.
@@ -78,11 +92,13 @@ impl Regexp {
     }
 }
 
-/// A replacement with its groups filled in.
-fn expand(captures: &Captures, with: &str) -> String {
-    let mut result = String::new();
+/// Adds a replacement with its groups filled in; none where that makes more than so many bytes.
+fn expand(captures: &Captures, with: &str, most: usize, result: &mut String) -> Option<()> {
     let mut rest = with;
     while let Some(at) = rest.find('$') {
+        if result.len() > most {
+            return None;
+        }
         result.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some(after) = rest.strip_prefix('$') {
@@ -95,7 +111,8 @@ fn expand(captures: &Captures, with: &str) -> String {
             result.push('$');
         }
     }
-    result + rest
+    result.push_str(rest);
+    (result.len() <= most).then_some(())
 }
 
 /// The name after a `$`, and what follows it.

@@ -19,6 +19,10 @@ use crate::{
 
 /// The longest key of a Secret.
 const MAX_KEY: usize = 253;
+/// Bytes that the names of one entry may have together while they are rewritten: each rewrite can make them longer.
+const MAX_NAMES: usize = 4 << 20;
+/// Bytes that the values of one entry may have together: each merge can repeat them.
+const MAX_VALUES: usize = 32 << 20;
 
 /// Compiles a regular expression that a user wrote; `place` says in the error where.
 pub fn regex(source: &str, place: &str) -> Result<Regexp, Problem> {
@@ -76,16 +80,24 @@ pub fn keys(
         let place = format!("{place}.rewrite[{index}]");
         if let Some(rule) = &rewrite.regexp {
             let regex = regex(&rule.source, &format!("{place}.regexp.source"))?;
+            let mut room = MAX_NAMES;
             for (key, _) in &mut values {
-                *key = regex.replace_all(key, &rule.target);
+                *key = regex.replace_all_within(key, &rule.target, room).ok_or_else(|| too_long(&place))?;
+                room -= key.len();
             }
         } else if let Some(rule) = &rewrite.transform {
+            let mut room = MAX_NAMES;
             for (key, _) in &mut values {
                 *key = transformed(key, &rule.template, &format!("{place}.transform.template"), moment)?;
+                room = room.checked_sub(key.len()).ok_or_else(|| too_long(&place))?;
             }
         } else if let Some(rule) = &rewrite.merge {
             let input = distinct(values, encoding, &place)?;
             values = merge::merged(rule, input, &format!("{place}.merge"))?.into_iter().collect();
+            if values.iter().map(|(_, value)| value.expose().len()).sum::<usize>() > MAX_VALUES {
+                let message = format!("{place}: the values have more than {MAX_VALUES} bytes together: merge less");
+                return Err(Problem::new(Reason::InvalidData, message));
+            }
         }
     }
     for (key, _) in &mut values {
@@ -96,6 +108,11 @@ pub fn keys(
         *value = decode(std::mem::take(value), encoding, key, place)?;
     }
     distinct(values, encoding, place)
+}
+
+fn too_long(place: &str) -> Problem {
+    let message = format!("{place}: the keys get longer than {MAX_NAMES} bytes together: make them shorter");
+    Problem::new(Reason::InvalidData, message)
 }
 
 /// Names and values as a map; an error where two values have one name.
@@ -169,6 +186,11 @@ pub fn check_key(key: &str) -> Result<(), Problem> {
         ),
     ))
 }
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+pub(in crate::core) use fuzz::{encoding, rewrite};
 
 #[cfg(test)]
 mod tests {

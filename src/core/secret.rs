@@ -104,4 +104,6 @@ pub fn is_synced(object: &ExternalSecret) -> bool {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -108,8 +108,9 @@ pub(super) async fn prove_gone(ctx: &Context, resolution: &Resolution, items: &s
         return Err(first.problem.clone());
     }
     for Suspect { vault, item, is_gone } in &suspects {
-        let has = |missing: &&Missing| {
-            missing.source.endpoint.with_index(|index| index.vaults.contains_key(vault)).unwrap_or_default()
+        // The annotation is anyone's to write: of a vault that the store does not have, nothing is told.
+        let has = |Missing { source, .. }: &&Missing| {
+            source.endpoint.with_index(|index| index.is_of(&source.order, vault)).unwrap_or_default()
         };
         let Some(missing) = resolution.missing.iter().find(has) else { return Err(first.problem.clone()) };
         let source = &missing.source;
