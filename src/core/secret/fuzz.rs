@@ -7,9 +7,9 @@ use super::*;
 use crate::core::{
     field::{self, Source},
     item::Item,
-    odd::{flaw, item, name, shown},
+    odd::{CANARY, flaw, item, name, shown},
     rewrite::{check_key, encoding, rewrite},
-    sensitive::{Sensitive, SensitiveMap},
+    sensitive::Sensitive,
     template::Moment,
 };
 
@@ -45,14 +45,20 @@ fn remote() -> impl Strategy<Value = Value> {
 }
 
 fn texts_of(count: usize) -> impl Strategy<Value = Map<String, Value>> {
-    let text = prop::collection::vec(select(&TEMPLATES[..]), 1..3).prop_map(|pieces| Value::from(pieces.concat()));
+    let odd = prop::collection::vec(select(&TEMPLATES[..]), 1..3).prop_map(|pieces| Value::from(pieces.concat()));
+    let large = Just(json!("{{ repeat 80000 \"123456789012\" }}"));
+    let text = prop_oneof![3 => odd, 1 => Just(json!("{{ randAlphaNum 9 }}{{ now }}")), 2 => large];
     prop::collection::btree_map(key(), text, 0..count).prop_map(|map| map.into_iter().collect())
 }
 
 /// A template with all that it can have; the sources of `templateFrom` are those of `origins`.
 fn template() -> impl Strategy<Value = Value> {
-    let from = (select(&["literal", "configMap", "secret"][..]), select(&TEMPLATES[..]), any::<bool>());
-    let from = (from, prop::option::of(select(&["Data", "annotations", "Labels", "Spec"][..]))).prop_map(
+    let from = (
+        select(&["literal", "literal", "configMap", "configMap", "secret"][..]),
+        select(&TEMPLATES[..]),
+        any::<bool>(),
+    );
+    let from = (from, prop::option::of(select(&["Data", "data", "annotations", "Labels", "Spec"][..]))).prop_map(
         |((kind, text, values), target)| {
             let as_ = if values { "Values" } else { "KeysAndValues" };
             let source = json!({"name": "origin", "items": [{"key": text.len().to_string(), "templateAs": as_}]});
@@ -61,7 +67,7 @@ fn template() -> impl Strategy<Value = Value> {
     );
     let options =
         (prop::option::of(select(&["v2", "minijinja"][..])), prop::option::of(select(&["Replace", "Merge"][..])));
-    (options, texts_of(3), texts_of(2), texts_of(2), prop::collection::vec(from, 0..3)).prop_map(
+    (options, texts_of(5), texts_of(2), texts_of(2), prop::collection::vec(from, 0..3)).prop_map(
         |((engine, policy), data, labels, annotations, from)| {
             json!({"engineVersion": engine, "mergePolicy": policy, "data": data, "templateFrom": from,
                 "metadata": {"labels": labels, "annotations": annotations}})
@@ -83,23 +89,39 @@ fn spec() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What the templates of other objects are: one key for each, called by its length.
+/// What the templates of other objects are: one key for each, called by its length. Those of a Secret are secret.
 fn origins() -> Vec<Origin> {
-    let data: SensitiveMap = TEMPLATES.iter().map(|text| (text.len().to_string(), Sensitive::from(*text))).collect();
-    let of = |kind| Origin { kind, name: "origin".to_owned(), version: Some("1".to_owned()), data: data.clone() };
+    let of = |kind: OriginKind| {
+        let secret = |text: &str| match kind {
+            OriginKind::ConfigMap => text.to_owned(),
+            OriginKind::Secret => format!("{text}{{{{ fail {CANARY:?} }}}}"),
+        };
+        let data = TEMPLATES.iter().map(|text| (text.len().to_string(), Sensitive::from(secret(text)))).collect();
+        Origin { kind, name: "origin".to_owned(), version: Some("1".to_owned()), data }
+    };
     vec![of(OriginKind::ConfigMap), of(OriginKind::Secret)]
 }
 
-/// Reads every reference from one item, as the controller does; a file is its name.
+/// Reads every reference from one item, as the controller does; a file is its name. Where the item has nothing for it, a
+/// few fields are taken that templates know.
 fn yielded(item: &Item, spec: &ExternalSecret) -> Result<Desired, Problem> {
     let mut yields = Vec::new();
     for wanted in wanted(&spec.spec)? {
         let parts = match (&wanted.what, wanted.entry) {
             (What::Part(reference), Entry::Data(index)) => {
-                vec![(spec.spec.data[index].secret_key.clone(), field::one(item, &reference.part)?)]
+                field::one(item, &reference.part).map(|part| vec![(spec.spec.data[index].secret_key.clone(), part)])
             }
-            (What::Part(reference), Entry::DataFrom(_)) => field::all(item, &reference.part)?,
-            (What::Search(_), _) => field::matching(item, |_| true)?,
+            (What::Part(reference), Entry::DataFrom(_)) => field::all(item, &reference.part),
+            (What::Search(_), _) => field::matching(item, |_| true),
+        };
+        let known = || ["a", "b", "password"].map(|name| (name.to_owned(), Source::Value(CANARY.into()))).into();
+        let parts = match parts {
+            Ok(parts) if parts.is_empty() => known(),
+            Ok(parts) => parts,
+            Err(problem) => {
+                assert_eq!(flaw(&problem), None);
+                known()
+            }
         };
         let value = |source| match source {
             Source::Value(value) => value,
@@ -112,7 +134,7 @@ fn yielded(item: &Item, spec: &ExternalSecret) -> Result<Desired, Problem> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     /// A Secret that the API takes, the same each time; or an error without any value.
     #[test]
