@@ -91,7 +91,7 @@ fn claim(object: &ExternalSecret, ctx: &Context, live: Option<&Secret>) -> Resul
             );
             return Err(Problem::new(Reason::SecretMissing, message));
         }
-        meta => secret::claim(meta, object, alive, ctx.takeover.is_served())?,
+        meta => secret::claim(meta, object, alive, ctx.takeover.may_be_there())?,
     };
     if meta.is_some_and(|meta| meta.deletion_timestamp.is_some()) {
         let message = format!("Secret {name} is being deleted: it is created anew after that");
@@ -267,7 +267,8 @@ async fn forget_old(object: &ExternalSecret, ctx: &Context, api: &Api<Secret>, n
     let old = object.status.as_ref().and_then(|status| status.binding.as_ref()).map(|binding| binding.name.as_str());
     let Some(old) = old.filter(|old| *old != name && Policy::of(object).owns) else { return Ok(()) };
     let Some(live) = cluster::get(api, old).await? else { return Ok(()) };
-    if secret::claim(Some(&live.metadata), object, |_| true, true) == Ok(Claim::Ours) {
+    let is_ours = secret::claim(Some(&live.metadata), object, |_| true, true) == Ok(Claim::Ours);
+    if is_ours && secret::owns(&live.metadata, object) {
         cluster::delete(api, &live).await?;
         let note = format!("Secret {old} was deleted: target.name is now {name}");
         ctx.event(&secret::reference(object), EventType::Normal, "Renamed", note).await;

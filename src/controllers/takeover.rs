@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeSet, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -54,6 +54,8 @@ const INTERVAL: Duration = Duration::from_secs(15);
 pub struct Takeover {
     /// Whether ESO's kinds are there.
     served: watch::Sender<bool>,
+    /// Whether it has been seen that its ExternalSecrets are not there.
+    absent: AtomicBool,
     /// ESO's stores that matter, and how often that has changed.
     holds: watch::Sender<(u64, Holds)>,
     /// The ExternalSecrets that nobody reconciles because of us, by uid.
@@ -66,6 +68,7 @@ impl Default for Takeover {
     fn default() -> Self {
         Self {
             served: watch::Sender::new(false),
+            absent: AtomicBool::new(false),
             holds: watch::Sender::new((0, Holds::new())),
             mixed: Mutex::default(),
             listed: AtomicU64::new(0),
@@ -94,13 +97,14 @@ impl Takeover {
         self.holds.borrow().1.get(store).copied()
     }
 
-    /// Whether ESO's kinds are in the cluster.
-    pub(crate) fn is_served(&self) -> bool {
-        *self.served.borrow()
+    /// Whether ESO's ExternalSecrets may be in the cluster: until it is seen that they are not.
+    pub(crate) fn may_be_there(&self) -> bool {
+        !self.absent.load(Ordering::SeqCst)
     }
 
     /// Notes which of ESO's kinds are there. When its chart is uninstalled, they go one after the other.
     fn note(&self, is_served: impl Fn(&str) -> bool) {
+        self.absent.store(!is_served("ExternalSecret"), Ordering::SeqCst);
         if !is_served("ExternalSecret") {
             self.holds.send_if_modified(|(_, holds)| !std::mem::take(holds).is_empty());
         }

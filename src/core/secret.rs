@@ -19,7 +19,7 @@ pub use object::{
     Notes, contested_key, data_hash, differs, is_intact, manager, note, object, owner_reference, reference,
     surplus_keys,
 };
-pub use ownership::{Claim, claim, share};
+pub use ownership::{Claim, claim, owns, share};
 pub use policy::Policy;
 pub use render::{Desired, Ingredients, render};
 pub use request::{Request, request, wishes};

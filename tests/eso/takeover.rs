@@ -271,6 +271,26 @@ fn count_what_is_pushed() {
     kubectl(&["-n", PLACES[0], "delete", "pushsecret", "pushed", "--timeout=60s"]);
 }
 
+/// A store of a namespace that is ours from its first moment, and its ExternalSecret.
+fn store_of_a_namespace() {
+    let [mut secret, mut store, _] = apps::stores(TOKEN);
+    secret["metadata"]["namespace"] = PLACES[1].into();
+    store["kind"] = "SecretStore".into();
+    store["metadata"]["namespace"] = PLACES[1].into();
+    store["spec"]["controller"] = "strongroom".into();
+    let token = "/spec/provider/onepassword/auth/secretRef/connectTokenSecretRef";
+    store.pointer_mut(token).and_then(Value::as_object_mut).expect("it is there").remove("namespace");
+    let app = App::new(PLACES[1], "of-namespace", json!({"data": data("fixed", &["KEY"])}));
+    let mut object = app.object();
+    object["spec"]["secretStoreRef"] = json!({"kind": "SecretStore", "name": STORE});
+    apply(&crate::list(&[secret, store, object]));
+    eventually("the store of a namespace is ours", SOON, none(|| not_ready([&app], true)));
+    ready("secretstores.external-secrets.io", PLACES[1], STORE, "True", "Valid");
+    kubectl(&["-n", PLACES[1], "delete", KIND, &app.name, "--timeout=60s"]);
+    kubectl(&["-n", PLACES[1], "delete", "secretstores.external-secrets.io", STORE, "--timeout=60s"]);
+    kubectl(&["-n", PLACES[1], "delete", "secret", "takeover-token"]);
+}
+
 /// An item that is not there is said in their shape with our words.
 fn say_what_is_wrong() {
     let wrong = App::new(PLACES[0], "wrong-item", json!({"data": data("not-there", &["KEY"])}));
@@ -340,6 +360,7 @@ fn takes_over_and_gives_back() {
     count_what_is_pushed();
     keep_up(&apps);
     say_what_is_wrong();
+    store_of_a_namespace();
     drop(eso);
     delete_without_eso(&mut apps);
     let mut eso = Eso::start(1);

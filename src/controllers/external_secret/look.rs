@@ -70,7 +70,7 @@ pub(super) async fn known(object: &ExternalSecret, ctx: &Context) -> Result<Opti
     let meta = meta.map_err(|error| cluster::problem::<Secret>("read", name, &error))?.map(|meta| meta.metadata);
     let alive = |uid: &str| ctx.stores.is_declared(uid);
     if !Policy::of(object).shares
-        && secret::claim(meta.as_ref(), object, alive, ctx.takeover.is_served())? != Claim::Ours
+        && secret::claim(meta.as_ref(), object, alive, ctx.takeover.may_be_there())? != Claim::Ours
     {
         return Ok(None);
     }
@@ -232,9 +232,9 @@ impl Look<'_> {
         let api: Api<Secret> = ctx.api(&object.namespace().unwrap_or_default());
         let name = secret::target_name(object);
         let Some(live) = cluster::get(&api, name).await? else { return Ok(()) };
-        if secret::claim(Some(&live.metadata), object, |uid| ctx.stores.is_declared(uid), ctx.takeover.is_served())?
-            == Claim::Ours
-        {
+        let (alive, has_eso) = (|uid: &str| ctx.stores.is_declared(uid), ctx.takeover.may_be_there());
+        let is_ours = secret::claim(Some(&live.metadata), object, alive, has_eso)? == Claim::Ours;
+        if is_ours && secret::owns(&live.metadata, object) {
             cluster::delete(&api, &live).await?;
             let note = format!("Secret {name} was deleted: its items are gone (deletionPolicy Delete)");
             ctx.event(&secret::reference(object), EventType::Normal, "Deleted", note).await;

@@ -82,6 +82,14 @@ pub fn claim(
     Ok(Claim::Nobodys)
 }
 
+/// Whether a Secret is this ExternalSecret's to delete: it says so itself. What ESO merely wrote into for this object is
+/// somebody else's.
+pub fn owns(meta: &ObjectMeta, object: &ExternalSecret) -> bool {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let refers = meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
+    refers || names::belongs_to(meta.labels.as_ref(), uid)
+}
+
 /// Whether a Secret is one that the operator needs for itself, such as a mover's credentials.
 fn is_the_operators(meta: &ObjectMeta) -> bool {
     let label = |name: &str| meta.labels.as_ref().and_then(|map| map.get(name)).map(String::as_str);

@@ -221,6 +221,19 @@ fn knows_whose_a_secret_is() {
     }
     let left = meta(vec![], &[("reconcile.external-secrets.io/managed", "true")]);
     assert_eq!(claim(Some(&left), &object, |_| false, false).unwrap(), Claim::Nobodys, "ESO is not there any more");
+    let name = object.metadata.name.clone().unwrap_or_default();
+    let written = ObjectMeta {
+        managed_fields: serde_json::from_value(serde_json::json!([
+            {"manager": format!("externalsecrets.external-secrets.io/{name}"), "operation": "Update"}]))
+        .unwrap(),
+        ..meta(vec![], &[])
+    };
+    let mut esos = object.clone();
+    esos.spec.group = crate::api::common::Group::ExternalSecrets;
+    assert_eq!(claim(Some(&written), &esos, |_| true, true).unwrap(), Claim::Ours, "what ESO wrote came with it");
+    assert!(!owns(&written, &esos), "but is not its to delete");
+    assert!(owns(&meta(vec![owner("ExternalSecret", "uid-1", "external-secrets.io")], &[]), &esos));
+    assert!(owns(&meta(vec![], &ours("uid-1")), &esos) && !owns(&meta(vec![], &ours("other")), &esos));
     insta::assert_debug_snapshot!(messages);
 }
 
