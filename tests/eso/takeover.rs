@@ -186,9 +186,12 @@ fn take_over(apps: &[App], before: &Book) {
     let load = thread::spawn(move || {
         let mut changes = 0;
         // It ends with the sender, also when this test fails.
-        while ended.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
+        loop {
             changes += 1;
             put("moves", &json!({"KEY": format!("load {changes}"), "MORE": "more", "EXTRA": "extra"}));
+            if ended.recv_timeout(Duration::from_millis(500)) != Err(RecvTimeoutError::Timeout) {
+                break;
+            }
         }
         changes
     });
@@ -200,7 +203,7 @@ fn take_over(apps: &[App], before: &Book) {
     };
     eventually("all ExternalSecrets of the store are reconciled by Strongroom", LIMIT, none(ours));
     drop(going_on);
-    assert!(load.join().expect("the items could be changed") > 0, "nothing changed meanwhile");
+    println!("the item changed {} times meanwhile", load.join().expect("the items could be changed"));
     put("moves", &json!({"KEY": "last", "MORE": "more", "EXTRA": "extra"}));
     let moving = || apps.iter().filter(|app| app.name.starts_with("extract-"));
     eventually("the Secrets follow the item that changed all the time", MINUTE, none(|| behind(moving(), "last")));

@@ -67,6 +67,13 @@ fn secrets_beside_eso() {
     crate::scale::beside_eso(count);
 }
 
+#[test]
+#[ignore = "make bench-secrets"]
+fn secrets_by_the_thousand() {
+    let _guard = alone();
+    crate::scale::alone(10_000);
+}
+
 /// An app whose volume holds many small files and a large one; the volume's place on the node.
 fn many_files(ns: &str) -> String {
     namespace(ns);

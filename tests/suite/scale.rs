@@ -1,12 +1,16 @@
 //! Many new ExternalSecrets, of five keys each, by the real External Secrets Operator and by ours: one after the other,
 //! on the same cluster and Connect server, whose every answer takes 3 ms. Both read the same items.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
 use crate::{
-    audit::{self, Request},
+    audit::{self, Mark, Request},
     eso::{self, Eso},
     kills::OperatorAway,
     support::{apply, connect, eventually, kubectl, namespace, on_node, try_kubectl},
@@ -17,11 +21,88 @@ const KEYS: usize = 5;
 const BATCH: usize = 250;
 const ADMIN: &str = "/api/v1/namespaces/connect/services/connect:admin/proxy/admin";
 
-/// What one side needed.
+/// How long idleness, and what follows a restart, is looked at.
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// What one side needed for one thing.
 struct Need {
+    what: &'static str,
+    /// Until it was done; none where a minute was looked at.
+    seconds: Option<f64>,
     connect: u64,
-    peak: u64,
     requests: Vec<Request>,
+}
+
+/// Who is measured.
+trait Side {
+    const VERSION: &str;
+    const GROUP: &str;
+    const PLACE: &str;
+
+    fn start(&mut self);
+    fn stop(&mut self);
+    fn until_ready(&mut self, count: usize);
+    fn requests(since: &Mark) -> Vec<Request>;
+    /// The most memory that it had, in KiB.
+    fn peak(&self) -> u64;
+}
+
+struct Theirs(Option<Eso>);
+
+impl Side for Theirs {
+    const VERSION: &str = eso::VERSION;
+    const GROUP: &str = eso::GROUP;
+    const PLACE: &str = "t-scale-eso";
+
+    fn start(&mut self) {
+        self.0 = Some(Eso::start(1));
+    }
+
+    fn stop(&mut self) {
+        self.0 = None;
+    }
+
+    fn until_ready(&mut self, count: usize) {
+        let eso = self.0.as_mut().expect("it runs");
+        eso.eventually("all are ready", LIMIT, || are_ready(Self::GROUP, Self::PLACE, count));
+    }
+
+    fn requests(since: &Mark) -> Vec<Request> {
+        audit::of_program(since, eso::USER_AGENT)
+    }
+
+    fn peak(&self) -> u64 {
+        self.0.as_ref().expect("it runs").peak()
+    }
+}
+
+struct Ours(Option<OperatorAway>);
+
+impl Side for Ours {
+    const VERSION: &str = "strongroom.dev/v1alpha1";
+    const GROUP: &str = "strongroom.dev";
+    const PLACE: &str = "t-scale-ours";
+
+    fn start(&mut self) {
+        self.0 = None;
+    }
+
+    fn stop(&mut self) {
+        self.0 = Some(OperatorAway::new());
+    }
+
+    fn until_ready(&mut self, count: usize) {
+        eventually("all are ready", LIMIT, || are_ready(Self::GROUP, Self::PLACE, count));
+    }
+
+    fn requests(since: &Mark) -> Vec<Request> {
+        audit::of_operator(since)
+    }
+
+    fn peak(&self) -> u64 {
+        let status = "cat $(grep -lx strongroom /proc/[0-9]*/comm | head -n 1 | sed s/comm/status/)";
+        eso::peak(&on_node(&["sh", "-c", status]))
+    }
 }
 
 fn item(n: usize) -> Value {
@@ -66,38 +147,67 @@ fn values(namespace: &str) -> BTreeSet<String> {
     text.lines().filter(|line| line.starts_with("app-")).map(str::to_owned).collect()
 }
 
-fn by_eso(count: usize) -> Need {
-    let place = "t-scale-eso";
-    eso::define();
-    eso::stores(None, "scale", &json!({"Scale": 1}));
-    namespace(place);
-    declare(eso::VERSION, place, count);
-    let (mark, before) = (audit::mark(), asked_of_connect());
-    let mut eso = Eso::start(1);
-    eso.eventually("all are ready", LIMIT, || are_ready(eso::GROUP, place, count));
-    let need = Need {
-        connect: asked_of_connect() - before,
-        peak: eso.peak(),
-        requests: audit::of_program(&mark, eso::USER_AGENT),
-    };
-    assert_eq!(values(place).len(), count, "Secrets of ESO");
-    need
+/// A key of an item's Secret.
+fn value(place: &str, n: usize) -> Option<String> {
+    crate::secrets::secret_value(place, &format!("app-{n}"), "KEY_0")
 }
 
-fn by_ours(count: usize, away: OperatorAway) -> Need {
-    let place = "t-scale-ours";
-    namespace(place);
-    declare("strongroom.dev/v1alpha1", place, count);
+/// Does something, and says what it needed. Without an end, a minute is looked at.
+fn measure<S: Side>(what: &'static str, ended: Option<&mut dyn FnMut(&Mark) -> f64>) -> Need {
     let (mark, before) = (audit::mark(), asked_of_connect());
-    drop(away);
-    eventually("all are ready", LIMIT, || are_ready("strongroom.dev", place, count));
-    let status =
-        on_node(&["sh", "-c", "cat $(grep -lx strongroom /proc/[0-9]*/comm | head -n 1 | sed s/comm/status/)"]);
-    Need { connect: asked_of_connect() - before, peak: eso::peak(&status), requests: audit::of_operator(&mark) }
+    let seconds = ended.map(|ended| ended(&mark));
+    if seconds.is_none() {
+        thread::sleep(MINUTE);
+    }
+    Need { what, seconds, connect: asked_of_connect() - before, requests: S::requests(&mark) }
 }
 
-/// Measures both, and prints a table.
-pub fn beside_eso(count: usize) {
+/// All the things that one side does, one after the other, and the most memory that it had.
+fn all_of<S: Side>(mut side: S, count: usize, is_short: bool) -> (Vec<Need>, u64) {
+    namespace(S::PLACE);
+    declare(S::VERSION, S::PLACE, count);
+    let new = measure::<S>(
+        "new",
+        Some(&mut |mark| {
+            side.start();
+            side.until_ready(count);
+            seconds(&S::requests(mark))
+        }),
+    );
+    assert_eq!(values(S::PLACE).len(), count, "Secrets");
+    let mut needs = vec![new];
+    if !is_short {
+        let changed = format!("changed by {}", S::GROUP);
+        needs.push(measure::<S>(
+            "one item changes",
+            Some(&mut |_| {
+                let mut item = item(0);
+                item["fields"]["KEY_0"] = changed.clone().into();
+                connect::put("/admin/vaults/Scale/items", &item);
+                let start = Instant::now();
+                eventually("the Secret follows", LIMIT, || (value(S::PLACE, 0)? == changed).then_some(()));
+                start.elapsed().as_secs_f64()
+            }),
+        ));
+        needs.push(measure::<S>("an idle minute", None));
+        side.stop();
+        side.start();
+        needs.push(measure::<S>("the minute after a restart", None));
+    }
+    let peak = side.peak();
+    (needs, peak)
+}
+
+/// From the first request to the last status that was written.
+fn seconds(requests: &[Request]) -> f64 {
+    let written = requests.iter().filter(|request| request.resource == "externalsecrets/status");
+    let last = written.map(|request| request.at).max().expect("it wrote the status");
+    let first = requests.iter().map(|request| request.at).min().expect("it asked for something");
+    (last - first).as_seconds_f64()
+}
+
+/// What both read.
+fn furnish(count: usize) {
     let items: Vec<Value> = (0..count).map(item).collect();
     let token = "canary-scale-eyJhbGciOiJFUzI1NiJ9.c2NhbGU.c2ln";
     connect::post(
@@ -110,42 +220,66 @@ pub fn beside_eso(count: usize) {
             "stringData": {"token": token}})
         .to_string(),
     );
-    let away = OperatorAway::new();
-    let theirs = by_eso(count);
-    let ours = by_ours(count, away);
-    kubectl(&["delete", "--raw", &format!("{ADMIN}/faults")]);
-    assert_eq!(values("t-scale-eso"), values("t-scale-ours"), "both made the same");
+    eso::define();
+    eso::stores(None, "scale", &json!({"Scale": 1}));
+}
 
-    println!("\n{count} new ExternalSecrets x {KEYS} keys, Connect at 3 ms");
-    println!("{:<40} {:>10} {:>10}", "", "ESO 0.20.4", "Strongroom");
-    let row = |what: &str, of: &dyn Fn(&Need) -> String| println!("{what:<40} {:>10} {:>10}", of(&theirs), of(&ours));
-    row("from its first request to the last ready, s", &|need| format!("{:.1}", need.seconds()));
-    row("requests to Connect", &|need| need.connect.to_string());
-    row("reads at the API server", &|need| need.count(&["get", "list"]).to_string());
-    row("writes at the API server", &|need| need.count(&["create", "update", "patch", "delete"]).to_string());
-    row("most memory, MiB", &|need| format!("{:.1}", need.peak_mib()));
+fn clear() {
+    kubectl(&["delete", "--raw", &format!("{ADMIN}/faults")]);
+    kubectl(&["delete", "clustersecretstores.strongroom.dev", "scale"]);
+    kubectl(&["delete", "namespace", Ours::PLACE, "--wait=true", "--timeout=600s"]);
+}
+
+/// Measures both, and prints a table.
+pub fn beside_eso(count: usize) {
+    furnish(count);
+    let away = OperatorAway::new();
+    let (theirs, their_peak) = all_of(Theirs(None), count, false);
+    let (ours, our_peak) = all_of(Ours(Some(away)), count, false);
+
+    println!("\n{count} ExternalSecrets x {KEYS} keys of {count} items, Connect at 3 ms");
+    println!("{:<28} {:<12} {:>8} {:>10} {:>8} {:>8}", "", "", "seconds", "Connect", "reads", "writes");
+    for (theirs, ours) in theirs.iter().zip(&ours) {
+        theirs.print("ESO 0.20.4");
+        ours.print("Strongroom");
+    }
+    println!("most memory, MB: ESO 0.20.4 {:.1}, Strongroom {:.1}", megabytes(their_peak), megabytes(our_peak));
 
     // Its finalizers are its to take away.
     let _eso = Eso::start(10);
-    kubectl(&["delete", "namespace", "t-scale-eso", "--wait=true", "--timeout=600s"]);
+    kubectl(&["delete", "namespace", Theirs::PLACE, "--wait=true", "--timeout=600s"]);
     eso::undefine();
+    clear();
+}
+
+/// Measures ours alone.
+pub fn alone(count: usize) {
+    furnish(count);
+    let away = OperatorAway::new();
+    let (ours, peak) = all_of(Ours(Some(away)), count, true);
+    println!("\n{count} ExternalSecrets x {KEYS} keys of {count} items, Connect at 3 ms");
+    for need in &ours {
+        need.print("Strongroom");
+    }
+    println!("most memory, MB: {:.1}", megabytes(peak));
+    eso::undefine();
+    clear();
+}
+
+#[allow(clippy::cast_precision_loss, reason = "it is shown with one digit")]
+fn megabytes(kib: u64) -> f64 {
+    (kib * 1024) as f64 / 1e6
 }
 
 impl Need {
-    /// From the first request to the last status that was written.
-    fn seconds(&self) -> f64 {
-        let written = self.requests.iter().filter(|request| request.resource == "externalsecrets/status");
-        let last = written.map(|request| request.at).max().expect("it wrote the status");
-        let first = self.requests.iter().map(|request| request.at).min().expect("it asked for something");
-        (last - first).as_seconds_f64()
-    }
-
     fn count(&self, verbs: &[&str]) -> usize {
         self.requests.iter().filter(|request| verbs.contains(&request.verb.as_str())).count()
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "it is shown with one digit")]
-    fn peak_mib(&self) -> f64 {
-        self.peak as f64 / 1024.0
+    fn print(&self, who: &str) {
+        let seconds = self.seconds.map(|seconds| format!("{seconds:.1}")).unwrap_or_default();
+        let (reads, writes) =
+            (self.count(&["get", "list", "watch"]), self.count(&["create", "update", "patch", "delete"]));
+        println!("{:<28} {who:<12} {seconds:>8} {:>10} {reads:>8} {writes:>8}", self.what, self.connect);
     }
 }
