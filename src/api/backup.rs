@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{
-    ACCESS_MODES, Condition, Duration, MoverSpec, RepositoryKind, RepositoryRef, Retention, SCHEDULE, Time,
+    ACCESS_MODES, Condition, Duration, MoverSpec, NAME, RepositoryKind, RepositoryRef, Retention, SCHEDULE, Time,
     never_observed,
 };
 
@@ -52,7 +52,7 @@ pub const KEPT_SNAPSHOTS: usize = 20;
 pub struct VolumeBackupSpec {
     /// The claims, by name. Default: the claim of the same name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20), inner(length(min = 1, max = 253)))]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 253), regex(pattern = NAME)))]
     #[x_kube(validation = ("self.all(a, self.exists_one(b, a == b))", "claimNames names a claim twice"))]
     pub claim_names: Vec<String>,
     /// The claims, by label.

@@ -30,6 +30,9 @@ pub(super) const ACCESS_MODES: Rule = (
     "accessModes are ReadWriteOnce, ReadOnlyMany, ReadWriteMany and ReadWriteOncePod",
 );
 
+/// What the name of an object looks like. A name that is none could mean another object in the path of a request.
+pub(super) const NAME: &str = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
+
 /// Makes a field's own description win over that of its type, which would take its place where the field is
 /// optional.
 pub(super) fn keep_descriptions(schema: &mut schemars::Schema) {
@@ -212,7 +215,7 @@ impl JsonSchema for Duration {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub name: String,
     /// Namespace of the Secret; only cluster-wide kinds may name one, and must.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,7 +229,7 @@ pub struct SecretKeyRef {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 pub struct LocalRef {
     /// Name of the object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub name: String,
 }
 
@@ -249,7 +252,7 @@ pub struct StoreRef {
     #[serde(default)]
     pub kind: StoreKind,
     /// Name of the store.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub name: String,
     /// Default `strongroom.dev`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -292,7 +295,7 @@ pub struct RepositoryRef {
     #[serde(default)]
     pub kind: RepositoryKind,
     /// Name of the repository object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub name: String,
     /// Default `strongroom.dev`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Condition, Duration, Group, StoreRef, Time, never_observed};
+use super::common::{Condition, Duration, Group, NAME, StoreRef, Time, never_observed};
 
 /// Keys of a Secret, taken from 1Password items.
 #[derive(CustomResource, Clone, Debug, Default, Serialize, Deserialize, KubeSchema, PartialEq)]
@@ -120,7 +120,7 @@ pub struct SyncWindow {
 pub struct Target {
     /// Name of the Secret. Default: the name of the `ExternalSecret`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub name: Option<String>,
     /// Who owns the Secret. Default `Owner`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -263,6 +263,7 @@ pub struct TemplateFrom {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 pub struct TemplateSource {
     /// Name of the object.
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub name: String,
     /// The keys to read.
     #[schemars(length(max = 100))]

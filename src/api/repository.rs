@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{
-    Condition, Duration, LocalRef, MoverSpec, QUANTITY, Retention, SCHEDULE, StoreRef, Time, never_observed,
+    Condition, Duration, LocalRef, MoverSpec, NAME, QUANTITY, Retention, SCHEDULE, StoreRef, Time, never_observed,
 };
 
 /// Default of `identity.host`.
@@ -159,6 +159,7 @@ pub struct RepositoryVolume {
     pub nfs: Option<NFSVolumeSource>,
     /// A claim in the operator's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub claim_name: Option<String>,
 }
 
@@ -195,9 +196,11 @@ pub struct OnePasswordItem {
 pub struct CaRef {
     /// Name of a Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub secret_name: Option<String>,
     /// Name of a `ConfigMap`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub config_map_name: Option<String>,
     /// Key in it. Default `ca.crt`.
     #[serde(skip_serializing_if = "Option::is_none")]

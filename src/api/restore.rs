@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     backup::{Progress, RepositoryKey},
-    common::{ACCESS_MODES, Condition, Duration, QUANTITY, RepositoryRef, Time, never_observed},
+    common::{ACCESS_MODES, Condition, Duration, NAME, QUANTITY, RepositoryRef, Time, never_observed},
 };
 
 /// Default of `keepPrevious`.
@@ -118,7 +118,7 @@ pub struct VolumeRestoreSpec {
 pub struct RestoreSource {
     /// A `VolumeBackup` of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub backup: Option<String>,
     /// Which of the backup's repositories, or the one that holds `identity`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,11 +128,11 @@ pub struct RestoreSource {
     pub identity: Option<RestoreIdentity>,
     /// A `VolSync` `ReplicationSource` of the namespace: its repository and history.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub replication_source: Option<String>,
     /// Undoes an earlier `VolumeRestore`: the volume that it replaced is swapped back.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub restore: Option<String>,
 }
 
@@ -155,6 +155,7 @@ pub struct RestoreIdentity {
 pub struct RestoreTarget {
     /// Another existing claim.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub claim_name: Option<String>,
     /// A new claim beside the app; nothing is stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,7 +167,7 @@ pub struct RestoreTarget {
 #[serde(rename_all = "camelCase")]
 pub struct NewClaim {
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub name: String,
     /// Its size. Default: the size of the claim that was backed up.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Condition, Duration, SecretKeyRef, Time, never_observed};
+use super::common::{Condition, Duration, NAME, SecretKeyRef, Time, never_observed};
 
 /// How often a Connect server is asked for changes unless the store says otherwise.
 pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(15);
@@ -153,6 +153,7 @@ pub struct CaProvider {
     #[serde(rename = "type")]
     pub type_: CaProviderType,
     /// Name of the object.
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub name: String,
     /// Namespace of the object: for a `ClusterSecretStore` only.
     #[serde(skip_serializing_if = "Option::is_none")]

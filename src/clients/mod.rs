@@ -3,4 +3,5 @@
 pub mod cluster;
 pub mod connect;
 pub mod guarded;
+pub mod paths;
 pub mod restic;

@@ -6,12 +6,13 @@ use axum::http::Uri;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client, Config,
+    Api, Config,
     runtime::events::{Recorder, Reporter},
 };
 
 use crate::{
     api::MANAGER,
+    clients::paths,
     controllers::{
         connect::Hub,
         context::{Context, stores},
@@ -68,7 +69,7 @@ pub enum RunError {
 pub async fn run(settings: Settings) -> Result<(), RunError> {
     // A kubeconfig is for people: reading one would be a tenth of the program.
     let config = settings.api_server.clone().map_or_else(Config::incluster, |server| Ok(Config::new(server)))?;
-    let client = Client::try_from(config)?;
+    let client = paths::client(config)?;
     let cluster = Api::<Namespace>::all(client.clone()).get("kube-system").await?.metadata.uid.unwrap_or_default();
     let metrics = Arc::new(Metrics::default());
     let pages = Arc::new(Pages::default());
