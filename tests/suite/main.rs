@@ -9,6 +9,7 @@
     reason = "these are tests, and what tests share"
 )]
 
+mod attack;
 mod audit;
 mod backups;
 mod bench;
