@@ -26,5 +26,6 @@ mod restores;
 mod scale;
 mod secrets;
 mod soak;
+mod start;
 mod support;
 mod walk;

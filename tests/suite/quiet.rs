@@ -15,7 +15,7 @@ use crate::{
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Waits until whatever earlier tests set going has come to its end.
-fn rests() {
+pub fn rests() {
     let start = Instant::now();
     loop {
         let mark = audit::mark();

@@ -1,9 +1,10 @@
-//! Many new ExternalSecrets, of five keys each, by the real External Secrets Operator and by ours: one after the other,
-//! on the same cluster and Connect server, whose every answer takes 3 ms. Both read the same items.
+//! Many ExternalSecrets, of five keys each, by the real External Secrets Operator and by ours: one after the other, on the
+//! same cluster and Connect server, whose every answer takes 3 ms. Both read the same items, and are asked to refresh
+//! each minute.
 
 use std::{
     collections::BTreeSet,
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -31,6 +32,8 @@ struct Need {
     seconds: Option<f64>,
     connect: u64,
     requests: Vec<Request>,
+    /// The most memory that it had since it started, in KiB.
+    peak: u64,
 }
 
 /// Who is measured.
@@ -100,7 +103,9 @@ impl Side for Ours {
     }
 
     fn peak(&self) -> u64 {
-        let status = "cat $(grep -lx strongroom /proc/[0-9]*/comm | head -n 1 | sed s/comm/status/)";
+        let status = "for process in /proc/[0-9]*; do \
+            if tr '\\0' ' ' <$process/cmdline 2>/dev/null | grep -q '^/strongroom controller '; \
+            then cat $process/status; fi; done";
         eso::peak(&on_node(&["sh", "-c", status]))
     }
 }
@@ -118,7 +123,7 @@ fn external_secret(version: &str, namespace: &str, n: usize) -> Value {
         .collect();
     json!({"apiVersion": version, "kind": "ExternalSecret",
         "metadata": {"name": format!("app-{n}"), "namespace": namespace},
-        "spec": {"secretStoreRef": {"kind": "ClusterSecretStore", "name": "scale"}, "data": data}})
+        "spec": {"refreshInterval": "1m", "secretStoreRef": {"kind": "ClusterSecretStore", "name": "scale"}, "data": data}})
 }
 
 fn declare(version: &str, namespace: &str, count: usize) {
@@ -152,50 +157,50 @@ fn value(place: &str, n: usize) -> Option<String> {
     crate::secrets::secret_value(place, &format!("app-{n}"), "KEY_0")
 }
 
-/// Does something, and says what it needed. Without an end, a minute is looked at.
-fn measure<S: Side>(what: &'static str, ended: Option<&mut dyn FnMut(&Mark) -> f64>) -> Need {
+/// Does something, and says what it needed.
+fn measure<S: Side>(side: &mut S, what: &'static str, done: impl FnOnce(&mut S, &Mark) -> Option<f64>) -> Need {
     let (mark, before) = (audit::mark(), asked_of_connect());
-    let seconds = ended.map(|ended| ended(&mark));
-    if seconds.is_none() {
-        thread::sleep(MINUTE);
-    }
-    Need { what, seconds, connect: asked_of_connect() - before, requests: S::requests(&mark) }
+    let seconds = done(side, &mark);
+    let connect = asked_of_connect() - before;
+    Need { what, seconds, connect, requests: S::requests(&mark), peak: side.peak() }
 }
 
-/// All the things that one side does, one after the other, and the most memory that it had.
-fn all_of<S: Side>(mut side: S, count: usize, is_short: bool) -> (Vec<Need>, u64) {
+/// All the things that one side does, one after the other.
+fn all_of<S: Side>(side: &mut S, count: usize) -> Vec<Need> {
+    let new = new(side, count);
+    let changed = format!("changed by {}", S::GROUP);
+    let follows = measure(side, "one item changes", |_, _| {
+        let mut item = item(0);
+        item["fields"]["KEY_0"] = changed.clone().into();
+        connect::put("/admin/vaults/Scale/items", &item);
+        let start = Instant::now();
+        eventually("the Secret follows", LIMIT, || (value(S::PLACE, 0)? == changed).then_some(()));
+        Some(start.elapsed().as_secs_f64())
+    });
+    let idle = measure(side, "an idle minute", |_, _| {
+        thread::sleep(MINUTE);
+        None
+    });
+    side.stop();
+    let restarted = measure(side, "a restart, and a minute", |side, _| {
+        side.start();
+        thread::sleep(MINUTE);
+        None
+    });
+    vec![new, follows, idle, restarted]
+}
+
+/// From the controller's start until all of them are ready.
+fn new<S: Side>(side: &mut S, count: usize) -> Need {
     namespace(S::PLACE);
     declare(S::VERSION, S::PLACE, count);
-    let new = measure::<S>(
-        "new",
-        Some(&mut |mark| {
-            side.start();
-            side.until_ready(count);
-            seconds(&S::requests(mark))
-        }),
-    );
-    assert_eq!(values(S::PLACE).len(), count, "Secrets");
-    let mut needs = vec![new];
-    if !is_short {
-        let changed = format!("changed by {}", S::GROUP);
-        needs.push(measure::<S>(
-            "one item changes",
-            Some(&mut |_| {
-                let mut item = item(0);
-                item["fields"]["KEY_0"] = changed.clone().into();
-                connect::put("/admin/vaults/Scale/items", &item);
-                let start = Instant::now();
-                eventually("the Secret follows", LIMIT, || (value(S::PLACE, 0)? == changed).then_some(()));
-                start.elapsed().as_secs_f64()
-            }),
-        ));
-        needs.push(measure::<S>("an idle minute", None));
-        side.stop();
+    let new = measure(side, "all are new", |side, mark| {
         side.start();
-        needs.push(measure::<S>("the minute after a restart", None));
-    }
-    let peak = side.peak();
-    (needs, peak)
+        side.until_ready(count);
+        Some(seconds(&S::requests(mark)))
+    });
+    assert_eq!(values(S::PLACE).len(), count, "Secrets");
+    new
 }
 
 /// From the first request to the last status that was written.
@@ -233,17 +238,17 @@ fn clear() {
 /// Measures both, and prints a table.
 pub fn beside_eso(count: usize) {
     furnish(count);
-    let away = OperatorAway::new();
-    let (theirs, their_peak) = all_of(Theirs(None), count, false);
-    let (ours, our_peak) = all_of(Ours(Some(away)), count, false);
+    let (mut ours, mut theirs) = (Ours(Some(OperatorAway::new())), Theirs(None));
+    let needed_by_them = all_of(&mut theirs, count);
+    theirs.stop();
+    let needed_by_us = all_of(&mut ours, count);
 
-    println!("\n{count} ExternalSecrets x {KEYS} keys of {count} items, Connect at 3 ms");
-    println!("{:<28} {:<12} {:>8} {:>10} {:>8} {:>8}", "", "", "seconds", "Connect", "reads", "writes");
-    for (theirs, ours) in theirs.iter().zip(&ours) {
+    head(count);
+    for (theirs, ours) in needed_by_them.iter().zip(&needed_by_us) {
         theirs.print("ESO 0.20.4");
         ours.print("Strongroom");
     }
-    println!("most memory, MB: ESO 0.20.4 {:.1}, Strongroom {:.1}", megabytes(their_peak), megabytes(our_peak));
+    within(&needed_by_us[0], count, 20.0);
 
     // Its finalizers are its to take away.
     let _eso = Eso::start(10);
@@ -255,15 +260,40 @@ pub fn beside_eso(count: usize) {
 /// Measures ours alone.
 pub fn alone(count: usize) {
     furnish(count);
-    let away = OperatorAway::new();
-    let (ours, peak) = all_of(Ours(Some(away)), count, true);
-    println!("\n{count} ExternalSecrets x {KEYS} keys of {count} items, Connect at 3 ms");
-    for need in &ours {
-        need.print("Strongroom");
-    }
-    println!("most memory, MB: {:.1}", megabytes(peak));
+    let needed = new(&mut Ours(Some(OperatorAway::new())), count);
+    head(count);
+    needed.print("Strongroom");
+    within(&needed, count, 60.0);
     eso::undefine();
     clear();
+}
+
+/// What is counted is held to, whatever the machine: one request for each item and a few more, and so much memory.
+fn within(new: &Need, count: usize, most: f64) {
+    assert!(new.connect <= count as u64 + 10, "{} requests to Connect for {count} items", new.connect);
+    let memory = megabytes(new.peak);
+    assert!(memory <= most, "{memory:.1} MB of memory with {count} ExternalSecrets, at most {most} are to be");
+}
+
+fn head(count: usize) {
+    println!("\n{count} ExternalSecrets x {KEYS} keys of {count} items, Connect at 3 ms, refreshInterval 1m");
+    println!("{}", machine());
+    let columns = ["", "", "seconds", "Connect", "reads", "writes", "MB"];
+    println!(
+        "{:<26} {:<12} {:>8} {:>10} {:>8} {:>8} {:>7}",
+        columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], columns[6]
+    );
+}
+
+/// The machine, in a line.
+fn machine() -> String {
+    let read = |path: &str, key: &str| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_owned();
+        line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    };
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    format!("{cores} cores of {}, {} of memory", read("/proc/cpuinfo", "model name"), read("/proc/meminfo", "MemTotal"))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "it is shown with one digit")]
@@ -280,6 +310,7 @@ impl Need {
         let seconds = self.seconds.map(|seconds| format!("{seconds:.1}")).unwrap_or_default();
         let (reads, writes) =
             (self.count(&["get", "list", "watch"]), self.count(&["create", "update", "patch", "delete"]));
-        println!("{:<28} {who:<12} {seconds:>8} {:>10} {reads:>8} {writes:>8}", self.what, self.connect);
+        let memory = format!("{:.1}", megabytes(self.peak));
+        println!("{:<26} {who:<12} {seconds:>8} {:>10} {reads:>8} {writes:>8} {memory:>7}", self.what, self.connect);
     }
 }

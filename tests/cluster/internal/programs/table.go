@@ -12,12 +12,13 @@ const (
 	Sanity     Group = "sanity"
 	Restic     Group = "restic"
 	Helm       Group = "helm"
+	Kubectl    Group = "kubectl"
 	RestServer Group = "rest-server"
 	Eso        Group = "eso"
 )
 
 // Groups lists all of them, in the order in which they are built.
-var Groups = []Group{Cluster, Sanity, Restic, Helm, RestServer, Eso}
+var Groups = []Group{Cluster, Sanity, Restic, Helm, Kubectl, RestServer, Eso}
 
 // KnownGroup tells whether a name is one of them.
 func KnownGroup(name string) bool { return slices.Contains(Groups, Group(name)) }
@@ -49,10 +50,7 @@ var table = map[Group][]program{
 		{name: "kube-scheduler", pkg: "k8s.io/kubernetes/cmd/kube-scheduler", module: clusterModule},
 		{name: "kubelet", pkg: "k8s.io/kubernetes/cmd/kubelet", module: clusterModule},
 		{name: "kube-proxy", pkg: "k8s.io/kubernetes/cmd/kube-proxy", module: clusterModule},
-		{
-			name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", module: clusterModule,
-			crds: crds{module: "github.com/kubernetes-csi/external-snapshotter/client/v8", files: "config/crd/*.k8s.io_*.yaml"},
-		},
+		kubectl,
 		{name: "etcd", pkg: "go.etcd.io/etcd/server/v3", module: clusterModule},
 		{name: "csi-provisioner", pkg: "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner", module: clusterModule},
 		{name: "csi-attacher", pkg: "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher", module: clusterModule},
@@ -67,11 +65,17 @@ var table = map[Group][]program{
 	},
 	Restic:     {{name: "restic", pkg: "github.com/restic/restic/cmd/restic", module: "image"}},
 	Helm:       {{name: "helm", pkg: "helm.sh/helm/v4/cmd/helm", module: clusterModule + "/helm"}},
+	Kubectl:    {kubectl},
 	RestServer: {{name: "rest-server", pkg: "github.com/restic/rest-server/cmd/rest-server", module: clusterModule + "/rest-server"}},
 	Eso: {{
 		name: "external-secrets", pkg: eso, module: esoModule, sources: []string{esoModule},
 		crds: crds{module: eso, files: "config/crds/bases/*external-secrets.io_*.yaml"},
 	}},
+}
+
+var kubectl = program{
+	name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", module: clusterModule,
+	crds: crds{module: "github.com/kubernetes-csi/external-snapshotter/client/v8", files: "config/crd/*.k8s.io_*.yaml"},
 }
 
 // csiDriver is ours, so its cache key holds its sources too.
