@@ -10,6 +10,7 @@ use crate::{
 
 const TOKEN: &str = "canary-leaks-eyJhbGciOiJFUzI1NiJ9.bGVha3M.c2ln";
 const NAMESPACE: &str = "c-leaks";
+const SECRETS: &str = "externalsecrets.strongroom.dev";
 
 /// Values that each fail in something.
 fn values() -> Value {
@@ -40,6 +41,7 @@ fn cases() -> Vec<(&'static str, &'static str, Value)> {
         json!({"data": [key("TEXT")], "target": {"template": {"templateFrom": [
             {kind: {"name": "source", "items": [{"key": "template", "templateAs": "Values"}]}}]}}})
     };
+    let rewritten = |rewrite: &Value| json!({"dataFrom": [{"extract": {"key": "leaks"}, "rewrite": [rewrite]}]});
     vec![
         ("fail", "TemplateError", template("{{ fail .TEXT }}")),
         ("json", "TemplateError", template("{{ .JSON | fromJson | toJson }}")),
@@ -51,6 +53,10 @@ fn cases() -> Vec<(&'static str, &'static str, Value)> {
         ("decoded", "InvalidData", json!({"data": [decoded]})),
         ("large", "InvalidData", json!({"data": [key("LARGE")]})),
         ("metadata", "InvalidData", metadata),
+        ("merged", "InvalidData", rewritten(&json!({"merge": {"strategy": "Extract"}}))),
+        ("transformed", "TemplateError", rewritten(&json!({"transform": {"template": "{{ fail .value }}"}}))),
+        ("one-key", "InvalidData", rewritten(&json!({"regexp": {"source": ".*", "target": "same"}}))),
+        ("nothing", "NoMatch", json!({"dataFrom": [{"find": {"name": {"regexp": "^canary_leaks_no_field$"}}}]})),
         ("docker", "InvalidData", of_type("kubernetes.io/dockerconfigjson", ".dockerconfigjson")),
         ("tls", "InvalidData", of_type("kubernetes.io/tls", "tls.crt")),
     ]
@@ -64,10 +70,20 @@ fn declare(name: &str, spec: &Value) {
     apply(&object.to_string());
 }
 
+fn item(file: &str) -> Value {
+    json!({"title": "leaks", "category": "API_CREDENTIAL", "fields": values(), "files": {"canary.txt": file}})
+}
+
+fn put_item(file: &str) {
+    connect::put("/admin/vaults/Leaks/items", &item(file));
+}
+
 /// The items, a token of its own, a store that uses it, and a template that is a secret itself.
 fn furnish() {
     namespace(NAMESPACE);
-    let item = json!({"title": "leaks", "category": "API_CREDENTIAL", "fields": values()});
+    // What an earlier run left.
+    connect::try_delete("/admin/faults").expect("the admin side answers");
+    let item = item("canary-leaks file");
     connect::post(
         "/admin/seed",
         &json!({"vaults": [{"name": "Leaks", "items": [item]}],
@@ -88,22 +104,41 @@ fn furnish() {
     apply(&store.to_string());
 }
 
-/// The server, or what stands before it, says more than it should.
+/// The server, or what stands before it, says more than it should: to each kind of request.
 fn answer_with_values(good: &str) {
-    let faults = [
-        json!({"fault": "status", "status": 500, "message": format!("canary-leaks: cannot store {TOKEN}")}),
-        json!({"fault": "status", "status": 401, "message": format!("the token {TOKEN} is not valid")}),
-        json!({"fault": "body", "status": 200, "contentType": "text/html", "body": "<html>canary-leaks</html>"}),
+    let status = |status: u16, message: &str| json!({"fault": "status", "status": status, "message": message});
+    let body = |kind: &str, body: &str| json!({"fault": "body", "status": 200, "contentType": kind, "body": body});
+    let every = [
+        status(500, &format!("canary-leaks: cannot store {TOKEN}")),
+        body("application/json", "{\"id\": \"canary-leaks\""),
+        status(401, &format!("the token {TOKEN} is not valid")),
+        status(403, &format!("canary-leaks: {TOKEN}")),
+        body("text/html", "<html>canary-leaks</html>"),
     ];
-    for (at, mut fault) in faults.into_iter().enumerate() {
-        fault["token"] = "leaks".into();
-        let fault = connect::post("/admin/faults", &fault);
-        let id = fault["id"].as_str().expect("faults have ids");
-        let force = format!("strongroom.test/force={at}");
-        kubectl(&["-n", NAMESPACE, "annotate", "externalsecrets.strongroom.dev", good, "--overwrite", &force]);
-        ready("secretstore", NAMESPACE, "leaks", "False", "");
-        connect::try_delete(&format!("/admin/faults/{id}")).expect("the fault is there");
-        ready("secretstore", NAMESPACE, "leaks", "True", "");
+    for (kind, faults) in [("vaults.list", 5), ("items.list", 2), ("item.get", 5), ("file.content", 2)] {
+        // Any body is a file.
+        let faults = every[..faults].iter().filter(|fault| kind != "file.content" || fault["fault"] == "status");
+        for (at, fault) in faults.enumerate() {
+            let mut fault = fault.clone();
+            fault["token"] = "leaks".into();
+            fault["kinds"] = json!([kind]);
+            let fault = connect::post("/admin/faults", &fault);
+            let id = fault["id"].as_str().expect("faults have ids");
+            let force = |what: &str| {
+                let wish = format!("force-sync={what}-{kind}-{at}");
+                kubectl(&["-n", NAMESPACE, "annotate", SECRETS, good, "--overwrite", &wish]);
+            };
+            // What is as it was is not fetched again.
+            put_item(&format!("canary-leaks {kind} {at}"));
+            force("fails");
+            // While the server is away a Secret that is there stays in sync: the store says what is wrong.
+            let (what, name) = if kind.ends_with("list") { ("secretstore", "leaks") } else { (SECRETS, good) };
+            ready(what, NAMESPACE, name, "False", "");
+            connect::try_delete(&format!("/admin/faults/{id}")).expect("the fault is there");
+            force("works");
+            ready("secretstore", NAMESPACE, "leaks", "True", "");
+            ready(SECRETS, NAMESPACE, good, "True", "");
+        }
     }
 }
 
@@ -111,9 +146,11 @@ fn answer_with_values(good: &str) {
 fn what_fails_over_a_value_does_not_say_it() {
     let _guard = alone();
     furnish();
-    declare("good", &json!({"data": [{"secretKey": "TEXT", "remoteRef": {"key": "leaks", "property": "TEXT"}}]}));
+    let of = |name: &str| json!({"secretKey": name, "remoteRef": {"key": "leaks", "property": name}});
+    declare("good", &json!({"data": [of("TEXT"), of("canary.txt")]}));
     ready("externalsecret", NAMESPACE, "good", "True", "");
     assert_eq!(secret_value(NAMESPACE, "good", "TEXT").as_deref(), Some("canary-leaks text"));
+    assert_eq!(secret_value(NAMESPACE, "good", "canary.txt").as_deref(), Some("canary-leaks file"));
     let cases = cases();
     for (name, _, spec) in &cases {
         declare(name, spec);
