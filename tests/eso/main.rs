@@ -8,6 +8,7 @@ mod apps;
 mod eso;
 mod leave;
 mod outcome;
+mod reader;
 mod shapes;
 #[path = "../suite/support.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]

@@ -15,8 +15,10 @@ use crate::{
     SIDES,
     apps::{self, App, BOTH, PLACES, STORE, THEIRS, beside, data},
     eso::{self, Eso},
-    leave,
-    support::{SOON, alone, apply, condition, connect, eventually, get, kubectl, namespace, ready, try_kubectl},
+    leave, reader,
+    support::{
+        SOON, alone, apply, condition, connect, eventually, get, kubectl, namespace, nothing_leaks, ready, try_kubectl,
+    },
 };
 
 /// By their full names: ours have the same short ones.
@@ -301,6 +303,18 @@ fn say_what_is_wrong() {
     let message = ready(KIND, wrong.place, &wrong.name, "False", "SecretSyncedError");
     assert!(message.starts_with("ItemNotFound"), "the message does not begin with our reason: {message}");
     kubectl(&["-n", wrong.place, "delete", KIND, &wrong.name, "--timeout=60s"]);
+    put("loud", &json!({"KEY": "canary-takeover value"}));
+    let template =
+        |text: &str| json!({"data": data("loud", &["KEY"]), "target": {"template": {"data": {"OUT": text}}}});
+    let loud = ["{{ fail .KEY }}", "{{ .KEY | fromJson | toJson }}"].map(template);
+    let loud = [0, 1].map(|n| App::new(PLACES[0], &format!("loud-{n}"), loud[n].clone()));
+    apply(&crate::list(&loud.each_ref().map(App::object)));
+    for app in &loud {
+        let message = ready(KIND, app.place, &app.name, "False", "SecretSyncedError");
+        assert!(message.starts_with("TemplateError"), "the message does not begin with our reason: {message}");
+    }
+    nothing_leaks();
+    kubectl(&["-n", PLACES[0], "delete", KIND, "loud-0", "loud-1", "--timeout=60s"]);
 }
 
 /// Without External Secrets Operator nobody else takes its finalizer away.
@@ -358,7 +372,9 @@ fn takes_over_and_gives_back() {
     let mut eso = prepare();
     let mut apps = apps::all();
     let before = made_by_eso(&mut eso, &apps);
+    let runs = reader::start();
     take_over(&apps, &before);
+    assert_eq!(reader::seen(), runs, "what reads a Secret was restarted when the store became ours");
     leave_what_is_mixed(apps.len());
     count_what_is_pushed();
     keep_up(&apps);
@@ -369,6 +385,7 @@ fn takes_over_and_gives_back() {
     let mut eso = Eso::start(1);
     at_work(&mut eso);
     give_back(&mut eso, &apps);
+    assert_eq!(reader::seen(), runs, "what reads a Secret was restarted when the store went back");
     let theirs = &everything(KIND)[&format!("{}/theirs", PLACES[0])];
     assert_eq!(marks(theirs), [""; 0], "an ExternalSecret of another store was touched");
     leave::leave(eso, &apps);

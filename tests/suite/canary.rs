@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    quiet::nothing_leaks,
     secrets::secret_value,
-    support::{alone, apply, connect, get, kubectl, namespace, ready},
+    support::{alone, apply, connect, get, kubectl, namespace, nothing_leaks, ready},
 };
 
 const TOKEN: &str = "canary-leaks-eyJhbGciOiJFUzI1NiJ9.bGVha3M.c2ln";

@@ -1,14 +1,13 @@
 //! What an idle operator does and needs. These run alone.
 
 use std::{
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
     audit,
-    support::{SYSTEM, alone, apply, connect, kubectl, namespace, ready, var},
+    support::{SYSTEM, alone, apply, connect, kubectl, namespace, nothing_leaks, ready},
 };
 
 /// The one place in the suite where time itself is what is looked at: a minute in which nothing happens.
@@ -94,14 +93,4 @@ fn of_two_controllers_one_acts() {
 fn nothing_secret_is_outside_of_secrets() {
     let _guard = alone();
     nothing_leaks();
-}
-
-/// Looks for secret values everywhere but in Secrets.
-pub fn nothing_leaks() {
-    let search = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/leaks"))
-        .arg(var("STRONGROOM_CLUSTER_NAME"))
-        .output()
-        .expect("the search runs");
-    assert!(search.status.success(), "{}", String::from_utf8_lossy(&search.stderr));
-    println!("{}", String::from_utf8_lossy(&search.stdout));
 }

@@ -140,6 +140,16 @@ pub fn diagnose() {
     }
 }
 
+/// Looks for secret values everywhere but in Secrets.
+pub fn nothing_leaks() {
+    let search = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/leaks"))
+        .arg(var("STRONGROOM_CLUSTER_NAME"))
+        .output()
+        .expect("the search runs");
+    assert!(search.status.success(), "{}", String::from_utf8_lossy(&search.stderr));
+    println!("{}", String::from_utf8_lossy(&search.stdout));
+}
+
 /// Runs a command inside the cluster's namespaces, as root of the node.
 pub fn on_node(args: &[&str]) -> String {
     let output = Command::new(var("STRONGROOM_CLUSTER"))
