@@ -68,7 +68,8 @@ fn theirs(templates: &[&String], values: &BTreeMap<String, String>, map: bool) -
 
 fn ours(template: &str, values: &Values, map: bool) -> Answer {
     let moment = Moment { now: "2026-11-03T07:08:09Z".parse().unwrap(), seed: [0; 32] };
-    let shown = |value: &Sensitive| value.expose_str().unwrap().to_owned();
+    // As JSON shows what is no text.
+    let shown = |value: &Sensitive| String::from_utf8_lossy(value.expose()).into_owned();
     let failed = |error: String| Answer { text: None, map: BTreeMap::new(), error: Some(error) };
     if map {
         return match render_map(Engine::Go, template, "text", values, &moment) {

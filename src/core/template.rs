@@ -4,6 +4,7 @@
 //! A template comes from a user and is rendered in the controller, so its work and its result are bounded, and an
 //! error never holds a value.
 
+mod binary;
 mod functions;
 mod go;
 mod jinja;
@@ -56,34 +57,20 @@ pub struct Moment {
 #[derive(Clone)]
 pub struct Values {
     map: Arc<BTreeMap<Arc<str>, Value>>,
-    /// Keys whose values are no text.
-    binary: Vec<String>,
 }
 
 impl From<&SensitiveMap> for Values {
     fn from(values: &SensitiveMap) -> Self {
-        let mut map: BTreeMap<Arc<str>, Value> = BTreeMap::new();
-        let mut binary = Vec::new();
-        for (key, value) in values {
-            match value.expose_str() {
-                Some(text) => {
-                    map.insert(key.as_str().into(), Value::String(text.into()));
-                }
-                None => binary.push(key.clone()),
-            }
-        }
-        Self { map: Arc::new(map), binary }
+        let text = |(key, value): (&String, &Sensitive)| {
+            (key.as_str().into(), Value::String(binary::to_text(value.expose()).into()))
+        };
+        Self { map: Arc::new(values.iter().map(text).collect()) }
     }
 }
 
 impl Values {
-    /// Says that a key is not there, or that its value is none that a template can hold.
+    /// Says that a key is not there.
     fn missing(&self, key: &str) -> String {
-        if self.binary.iter().any(|binary| binary == key) {
-            return format!(
-                "the value of {key:?} is binary, which a template cannot hold: take it by an entry of data"
-            );
-        }
         let names: Vec<&str> = self.map.keys().map(|key| &**key).collect();
         let hint = did_you_mean(key, names.iter().copied());
         format!("no key {key:?}.{hint} The keys are: {names:?}")
@@ -119,7 +106,7 @@ pub fn render(
     let needed = if engine == Engine::Go { GO_STACK } else { STACK };
     let ran = stacker::maybe_grow(needed, STACK, || catch_unwind(AssertUnwindSafe(run)));
     let rendered = ran.unwrap_or_else(|_| Err("the template engine fails on it".to_owned()));
-    rendered.map(Sensitive::from).map_err(|why| fail(&why))
+    rendered.map(|text| Sensitive::from(binary::to_bytes(&text))).map_err(|why| fail(&why))
 }
 
 /// Renders a template and reads the result as a YAML map of keys and texts.

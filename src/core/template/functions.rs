@@ -29,7 +29,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use gotmpl::Value;
 
-use super::work::{self, Work};
+use super::{
+    binary,
+    work::{self, Work},
+};
 
 /// What a function returns.
 pub(super) type Outcome = Result<Value, Failure>;
@@ -104,6 +107,45 @@ pub(super) fn refused_names() -> impl Iterator<Item = &'static str> {
 
 pub(super) use dicts::CHANGING;
 
+/// The functions that are right for a value that is no text: they pass it on, or read its bytes.
+const TAKES_BINARY: &[&str] = &[
+    "adler32sum",
+    "and",
+    "b32enc",
+    "b64enc",
+    "coalesce",
+    "default",
+    "dict",
+    "empty",
+    "eq",
+    "get",
+    "hasKey",
+    "index",
+    "keys",
+    "kindIs",
+    "kindOf",
+    "len",
+    "list",
+    "merge",
+    "mergeOverwrite",
+    "ne",
+    "not",
+    "omit",
+    "or",
+    "pick",
+    "print",
+    "println",
+    "set",
+    "sha1sum",
+    "sha256sum",
+    "sha512sum",
+    "ternary",
+    "toString",
+    "tuple",
+    "unset",
+    "values",
+];
+
 /// Reads a YAML dictionary of texts; the error holds no value.
 pub(super) fn read_texts(text: &str) -> Result<BTreeMap<String, String>, String> {
     yaml::texts(text).map_err(|failure| failure.0)
@@ -130,6 +172,9 @@ impl Function {
         let args = Args { values, work };
         let named = |failure: Failure| Failure(format!("{name}: {failure}"));
         work.charge(estimate(name, &args)).map_err(named)?;
+        if !TAKES_BINARY.contains(&name) && values.iter().any(binary::holds) {
+            return Err(named("a value is binary: it can be passed on, encoded by b64enc, or taken by data".into()));
+        }
         let result = (self.call)(&args).map_err(named)?;
         work.charge(work::size(&result).map_err(named)?).map_err(named)?;
         Ok(result)
@@ -202,6 +247,11 @@ impl<'a> Args<'a> {
             Value::String(text) => Ok(text),
             other => Err(wrong(index, other, "text")),
         }
+    }
+
+    /// The bytes of a text, which may be none of characters.
+    fn bytes(&self, index: usize) -> Result<Vec<u8>, Failure> {
+        self.text(index).map(binary::to_bytes)
     }
 
     fn int(&self, index: usize) -> Result<i64, Failure> {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
 };
 
@@ -10,11 +11,11 @@ use gotmpl::Value as Plain;
 use minijinja::{
     Environment, Error, ErrorKind, UndefinedBehavior, Value,
     syntax::SyntaxConfig,
-    value::{Kwargs, Rest, ValueKind},
+    value::{Kwargs, Object, ObjectRepr, Rest, ValueKind},
 };
 
 use super::{
-    MAX_BYTES, Values,
+    MAX_BYTES, Values, binary,
     functions::{self, Failure, Function},
     unknown,
     work::{MAX_DEPTH, Work},
@@ -26,6 +27,8 @@ const FUEL: u64 = 50_000;
 const MAX_CALLS: usize = 100;
 /// Marks errors of our own functions: their texts hold no value.
 const OURS: &str = "\u{2}";
+/// What is said of a value that is no text.
+const SPOILED: &str = "a value is binary: it can be encoded by b64enc, or taken by data";
 /// Items that a value may have that is given to a function.
 const MAX_ITEMS: usize = 100_000;
 /// What Jinja has of its own: the filters that stay, and its functions.
@@ -95,8 +98,11 @@ pub(super) fn render(template: &str, values: &Values, work: &Arc<Work>) -> Resul
         add(&mut environment, function, work);
     }
     let parsed = environment.template_from_str(template).map_err(|error| explain(&error, None, values))?;
-    let rendered = parsed.render(from_plain(&Plain::Map(values.map.clone())));
+    let rendered = parsed.render(from_plain(&Plain::Map(values.map.clone()), work));
     let text = rendered.map_err(|error| explain(&error, Some(&parsed), values))?;
+    if work.is_spoiled() {
+        return Err(SPOILED.to_owned());
+    }
     if text.len() > MAX_BYTES {
         return Err(format!("the result is larger than {MAX_BYTES} bytes, which no Secret can hold"));
     }
@@ -121,7 +127,7 @@ fn add(environment: &mut Environment, function: &'static Function, work: &Arc<Wo
             let result =
                 args.map_err(named).and_then(|args| function.call(&args, &work).map_err(|why| why.to_string()));
             let error = |why| Error::new(ErrorKind::InvalidOperation, format!("{OURS}{why}"));
-            result.map(|value| from_plain(&value)).map_err(error)
+            result.map(|value| from_plain(&value, &work)).map_err(error)
         }
     };
     if !FUNCTIONS.contains(&function.name) {
@@ -143,8 +149,29 @@ fn add(environment: &mut Environment, function: &'static Function, work: &Arc<Wo
     }
 }
 
+/// A value that is no text: our functions take it, and Jinja's own filters cannot.
+struct Binary(Arc<str>, Arc<Work>);
+
+impl fmt::Debug for Binary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Object for Binary {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Some of Jinja's own filters do not mind the error.
+        self.1.spoil();
+        Err(fmt::Error)
+    }
+}
+
 /// A value of the other engine.
-fn from_plain(value: &Plain) -> Value {
+fn from_plain(value: &Plain, work: &Arc<Work>) -> Value {
     match value {
         Plain::Nil | Plain::Function(_) => Value::from(()),
         Plain::Bool(bool) => Value::from(*bool),
@@ -154,11 +181,12 @@ fn from_plain(value: &Plain) -> Value {
         #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
         Plain::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => Value::from(*number as i64),
         Plain::Float(number) => Value::from(*number),
+        Plain::String(text) if binary::is_binary(text) => Value::from_object(Binary(text.clone(), work.clone())),
         Plain::String(text) => Value::from(text.clone()),
-        Plain::List(list) => Value::from(list.iter().map(from_plain).collect::<Vec<_>>()),
-        Plain::Map(map) => {
-            Value::from(map.iter().map(|(key, value)| (key.to_string(), from_plain(value))).collect::<BTreeMap<_, _>>())
-        }
+        Plain::List(list) => Value::from(list.iter().map(|value| from_plain(value, work)).collect::<Vec<_>>()),
+        Plain::Map(map) => Value::from(
+            map.iter().map(|(key, value)| (key.to_string(), from_plain(value, work))).collect::<BTreeMap<_, _>>(),
+        ),
     }
 }
 
@@ -167,6 +195,9 @@ fn to_plain(value: &Value, depth: usize, count: &mut usize) -> Result<Plain, Fai
     *count += 1;
     if depth > MAX_DEPTH || *count > MAX_ITEMS {
         return Err("the value is nested too deep, or has too many items".into());
+    }
+    if let Some(Binary(text, _)) = value.downcast_object_ref() {
+        return Ok(Plain::String(text.clone()));
     }
     let failed = |_| Failure::from("a value cannot be used");
     Ok(match value.kind() {
@@ -223,6 +254,7 @@ fn explain(error: &Error, template: Option<&minijinja::Template>, values: &Value
                 None => format!("{line}a value is not defined"),
             }
         }
+        ErrorKind::WriteFailure => format!("{line}{SPOILED}"),
         kind => format!("{line}{kind}"),
     }
 }

@@ -33,13 +33,15 @@ fn run(template: &str) -> Result<String, String> {
 }
 
 fn run_in(engine: Engine, template: &str) -> Result<String, String> {
-    match render(engine, template, "target.template.data.X", &values(), &moment()) {
-        Ok(text) => Ok(text.expose_str().unwrap().to_owned()),
-        Err(problem) => {
-            assert_eq!(problem.reason, Reason::TemplateError);
-            Err(problem.message)
-        }
-    }
+    bytes_in(engine, template).map(|bytes| String::from_utf8(bytes).unwrap())
+}
+
+fn bytes_in(engine: Engine, template: &str) -> Result<Vec<u8>, String> {
+    let rendered = render(engine, template, "target.template.data.X", &values(), &moment());
+    rendered.map(|value| value.expose().to_vec()).map_err(|problem| {
+        assert_eq!(problem.reason, Reason::TemplateError);
+        problem.message
+    })
 }
 
 #[test]
@@ -85,13 +87,61 @@ fn renders_what_users_write() {
 }
 
 #[test]
+fn a_value_that_is_no_text_is_right_or_an_error() {
+    let bytes = |template: &str| bytes_in(Engine::Go, template);
+    for template in ["{{ .BINARY | b64enc }}", "{{ index . \"BINARY\" | b64enc }}", "{{ get . \"BINARY\" | b64enc }}"] {
+        assert_eq!(bytes(template).as_deref(), Ok(b"//4=".as_slice()), "{template}");
+    }
+    for template in [
+        "{{ .BINARY }}",
+        "{{ \"//4=\" | b64dec }}",
+        "{{ range $k, $v := . }}{{ if eq $k \"BINARY\" }}{{ $v }}{{ end }}{{ end }}",
+    ] {
+        assert_eq!(bytes(template).as_deref(), Ok([0xff, 0xfe].as_slice()), "{template}");
+    }
+    assert_eq!(bytes("{{ len .BINARY }}").as_deref(), Ok(b"2".as_slice()));
+    assert_eq!(bytes("{{ b64dec \"YWJjZB==\" }}").as_deref(), Ok(b"abcd".as_slice()), "as Go decodes");
+    let digest = "{{ sha1sum .BINARY }}";
+    assert_eq!(bytes(digest), bytes("{{ \"//4=\" | b64dec | sha1sum }}"));
+    for template in [
+        "{{ . | toJson }}",
+        "{{ . | toYaml }}",
+        "{{ .BINARY | upper }}",
+        "{{ printf \"%s\" .BINARY }}",
+        "{{ .BINARY | quote }}",
+        "{{ index .BINARY 0 }}",
+        "{{ substr 0 1 .BINARY }}",
+    ] {
+        let error = bytes(template).expect_err(template);
+        assert!(error.contains("binary"), "{template}: {error}");
+    }
+    let bytes = |template: &str| bytes_in(Engine::Minijinja, template);
+    assert_eq!(bytes("{{ BINARY | b64enc }}{{ b64enc(BINARY) }}").as_deref(), Ok(b"//4=//4=".as_slice()));
+    assert_eq!(bytes("{{ '//4=' | b64dec | sha1sum }}"), bytes("{{ sha1sum(BINARY) }}"));
+    for template in [
+        "{{ BINARY }}",
+        "{{ BINARY | default('') }}",
+        "{{ BINARY | upper }}",
+        "{{ BINARY | tojson }}",
+        "{{ BINARY ~ 'x' }}",
+        "{{ '//4=' | b64dec }}",
+        "{{ BINARY | indent }}",
+        "{{ BINARY | length }}",
+        "{{ [BINARY] | join }}",
+        "{{ BINARY | quote }}",
+    ] {
+        bytes(template).expect_err(template);
+    }
+}
+
+#[test]
 fn says_what_is_wrong() {
     let messages: Vec<(&str, String)> = [
         "{{ .USR }}",
         "{{ .USER",
         "{{ .USER | b64encode }}",
         "{{ .USER | lookup }}",
-        "{{ .BINARY | b64enc }}",
+        "{{ .BINARY | upper }}",
         "{{ .PASS | b64dec }}",
         "{{ .PASS | fromJson }}",
         "{{ .USER.name }}",

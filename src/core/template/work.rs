@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -31,6 +31,7 @@ pub(super) struct Work {
     drawn: AtomicU64,
     spent: AtomicUsize,
     steps: AtomicUsize,
+    spoiled: AtomicBool,
 }
 
 impl Work {
@@ -43,6 +44,7 @@ impl Work {
             drawn: AtomicU64::new(0),
             spent: AtomicUsize::new(0),
             steps: AtomicUsize::new(0),
+            spoiled: AtomicBool::new(false),
         }
     }
 
@@ -67,6 +69,16 @@ impl Work {
     pub(super) fn step(&self, count: usize) -> Result<(), Failure> {
         let before = self.steps.fetch_add(count, Ordering::Relaxed);
         if before.saturating_add(count) > MAX_STEPS { Err("the template does too much".into()) } else { Ok(()) }
+    }
+
+    /// Notes that something was shown that cannot be: whatever comes of the rendering is wrong.
+    pub(super) fn spoil(&self) {
+        self.spoiled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that happened.
+    pub(super) fn is_spoiled(&self) -> bool {
+        self.spoiled.load(Ordering::Relaxed)
     }
 
     /// The next 32 bytes of the stream of chance.

@@ -36,7 +36,7 @@ const REFUSED: &[(&[&str], &str)] = &[
             "pemTruststoreToPKCS12",
             "pemTruststoreToPKCS12Pass",
         ],
-        "PKCS#12 is binary and values of templates are text: keep the store as a file of the item",
+        "no PKCS#12 is read or made: keep the store as a file of the item, or make it with cert-manager",
     ),
     (&["rsaDecrypt"], "there is no RSA decryption that is known to keep its key from who measures time"),
     (&["call"], "no value is a function"),
