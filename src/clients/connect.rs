@@ -191,8 +191,8 @@ impl Connect {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = read(response, cap).await?;
-        let value = understand(status, &body)
-            .map_err(|failure| Failure { retry_after: retry_after(&headers), ..failure })?;
+        let value =
+            understand(status, &body).map_err(|failure| Failure { retry_after: retry_after(&headers), ..failure })?;
         Ok(Answer { value, version: text("1password-connect-version") })
     }
 

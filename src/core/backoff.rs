@@ -49,14 +49,16 @@ pub fn retry_after(text: &str, now: Time) -> Option<Duration> {
     seconds.or_else(until)
 }
 
-/// Whether a server that answers looks for changes may be asked for its items: after failures of several, or of one
-/// for a reason that is not the item's own, only one request at a time is let through, after a while, as a probe.
+/// Whether a server that answers looks for changes may be asked for its items. After failures of several, or of one for
+/// a reason that is not the item's own, nothing is asked but one request after a while, as a probe.
 ///
 /// Times are durations since some fixed moment.
 #[derive(Clone, Debug)]
 pub struct Breaker<K> {
-    /// What failed since the last success, and what was refused since: what may be asked for as a probe.
-    suspects: BTreeSet<K>,
+    /// What failed since the last success.
+    failed: BTreeSet<K>,
+    /// What was refused since it opened: what best tells whether only some fail.
+    refused: BTreeSet<K>,
     /// What was asked for as the last probe.
     probed: Option<K>,
     /// How often in a row it was found to fail.
@@ -67,7 +69,7 @@ pub struct Breaker<K> {
 
 impl<K> Default for Breaker<K> {
     fn default() -> Self {
-        Self { suspects: BTreeSet::new(), probed: None, failures: 0, until: None }
+        Self { failed: BTreeSet::new(), refused: BTreeSet::new(), probed: None, failures: 0, until: None }
     }
 }
 
@@ -84,28 +86,34 @@ impl<K: Ord + Clone> Breaker<K> {
 
     /// Takes a failure. `general` is one that says nothing about what was asked for. Whether the breaker opens.
     pub fn failed(&mut self, key: K, general: bool, asked: Option<Duration>, now: Duration, spread: f64) -> bool {
-        self.suspects.insert(key);
-        if self.is_open() || (!general && self.suspects.len() < SUSPECTS) {
+        self.failed.insert(key);
+        if self.is_open() || (!general && self.failed.len() < SUSPECTS) {
             return false;
         }
         self.hold(asked, now, spread);
         true
     }
 
-    /// Takes an answer. Whether the breaker closes.
-    pub fn answered(&mut self) -> bool {
-        std::mem::take(self).is_open()
+    /// Takes an answer. One to what was asked before it opened does not close it.
+    pub fn answered(&mut self) {
+        if !self.is_open() {
+            self.failed.clear();
+        }
     }
 
     /// Notes what is refused meanwhile.
     pub fn refused(&mut self, key: K) {
-        self.suspects.insert(key);
+        if !self.failed.contains(&key) {
+            self.refused.insert(key);
+        }
     }
 
     /// What to ask for as a probe, in turn: one item that can never be read does not speak for the others.
     pub fn probe(&mut self) -> Option<K> {
-        let after = self.probed.as_ref().and_then(|last| self.suspects.iter().find(|key| *key > last));
-        let next = after.or_else(|| self.suspects.first()).cloned();
+        let untried = self.refused.pop_first();
+        self.failed.extend(untried.clone());
+        let after = || self.probed.as_ref().and_then(|last| self.failed.iter().find(|key| *key > last));
+        let next = untried.or_else(|| after().or_else(|| self.failed.first()).cloned());
         self.probed.clone_from(&next);
         next
     }
@@ -168,7 +176,7 @@ mod tests {
             assert!(!breaker.failed("a", false, None, secs(0), 1.0));
         }
         assert!(!breaker.failed("b", false, None, secs(0), 1.0));
-        assert!(!breaker.answered());
+        breaker.answered();
         assert!(!breaker.failed("c", false, None, secs(0), 1.0));
         assert!(!breaker.is_open());
     }
@@ -189,10 +197,11 @@ mod tests {
             probed.extend(breaker.probe());
             breaker.hold(None, secs(10), 1.0);
         }
-        assert_eq!(probed, ["a", "b", "c", "d", "e", "a"]);
+        // First what has not failed, then in turn.
+        assert_eq!(probed, ["e", "a", "b", "c", "d", "e"]);
         assert_eq!(breaker.until(), Some(secs(70)));
-        assert!(breaker.answered());
-        assert!(!breaker.is_open() && breaker.probe().is_none());
+        breaker.answered();
+        assert!(breaker.is_open(), "what was asked before says nothing");
     }
 
     #[test]

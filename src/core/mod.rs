@@ -42,4 +42,5 @@ pub mod template;
 pub mod time;
 pub mod tree;
 pub mod volumes;
+pub mod wishes;
 pub mod workload;
