@@ -80,6 +80,14 @@ async fn the_client_says_what_kind_of_failure_it_is() {
         assert_eq!(failure.retry_after.is_some(), expected == FailureKind::Busy, "{fault}");
         server.delete("/admin/faults").await;
     }
+    // What it asks to wait may be a time, and is read for files too.
+    let later = (chrono::Utc::now() + Duration::from_secs(90)).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    server.fault(&json!({"fault": "status", "status": 503, "retryAfter": later})).await;
+    let id = "a".repeat(26);
+    for failure in [client.items(&home.id).await.unwrap_err(), client.file(&home.id, &id, &id).await.unwrap_err()] {
+        assert!(failure.retry_after.is_some_and(|wait| (60..=90).contains(&wait.as_secs())), "{failure:?}");
+    }
+    server.delete("/admin/faults").await;
     let nowhere = Connect::new("http://127.0.0.1:9", &Sensitive::from("t"), None).unwrap();
     assert_eq!(kind(nowhere.vaults(false).await.map(drop)), FailureKind::Unreachable);
     assert_eq!(Connect::new(&server.url, &Sensitive::from("a\nb"), None).unwrap_err().kind, FailureKind::Rejected);

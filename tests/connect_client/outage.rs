@@ -16,7 +16,7 @@ use strongroom::{
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::server::{SOON, Server, TOKEN, eventually, fetched, object, reads, resolve, store, woken_until};
+use crate::server::{SOON, Server, TOKEN, eventually, fetched, object, resolve, store, woken_until};
 
 /// Rarer than any test lasts.
 const NEVER: Duration = Duration::from_hours(1);
@@ -75,7 +75,6 @@ async fn a_server_that_hands_out_no_item_is_probed_by_one_request() {
     let server = Server::start().await;
     let (hub, mut wakes, source) = idle(&server).await;
     let found = all(&source);
-    hub.interest(&object("waits"), reads(&[], true));
     server.fault(&json!({"fault": "status", "status": 500, "kinds": ["item.get"]})).await;
     rush(&source, &found).await;
     let failing = async || {
@@ -85,11 +84,13 @@ async fn a_server_that_hands_out_no_item_is_probed_by_one_request() {
     let (start, tries) = (Instant::now(), server.count("item.get").await);
     assert!(tries <= 12, "three tries of each item at most: {tries}");
     assert_eq!(rush(&source, &found).await, [FailureKind::Server; 400]);
+    let last = source.endpoint.item(&found[3], true, &object("waits")).await;
+    assert!(matches!(last, Fetched::Failed(_)), "{last:?}");
     assert!(start.elapsed() < Duration::from_secs(3), "they did not wait: {:?}", start.elapsed());
     assert_eq!(server.count("item.get").await, tries);
     // One probe finds that it is over; then those who waited are woken, and everything is there at once.
     server.delete("/admin/faults").await;
-    woken_until(&mut wakes, "waits").await;
+    assert_eq!(woken_until(&mut wakes, "waits").await.len(), 100);
     assert!(server.count("item.get").await <= tries + 1 + found.len() as u64);
     for found in &found {
         fetched(&source, found, false).await;

@@ -111,7 +111,7 @@ impl Endpoint {
                 }
                 (None, Health::Failed(failure), _) => return Fetched::Failed(failure),
                 (None, Health::Good | Health::Starting, Some(failure)) => {
-                    state.hold.refused(key);
+                    state.hold.refused(key, reader);
                     return Fetched::Failed(failure);
                 }
                 (None, Health::Good | Health::Starting, None) => {
@@ -171,7 +171,7 @@ impl Endpoint {
         let next = [items, files, gone].into_iter().flatten().min();
         let next = state.cleaned.then(|| next.unwrap_or(now + KEEP).min(now + KEEP));
         drop(state);
-        woken.into_iter().for_each(|reader| self.wakes.reader(reader));
+        self.wakes.readers(woken);
         next
     }
 
@@ -197,7 +197,7 @@ impl Endpoint {
         } else if outage {
             self.sooner.notify_one();
         }
-        woken.into_iter().for_each(|reader| self.wakes.reader(reader));
+        self.wakes.readers(woken);
     }
 }
 
@@ -211,13 +211,12 @@ async fn fetch<T: Send + Sync + 'static>(
     let permit = endpoint.permits.acquire().await;
     let refusal = endpoint.lock().hold.refusal();
     let refused = refusal.is_some();
-    let result = match refusal {
-        Some(failure) => Err(failure),
-        None => {
-            // A panic must not stay with everyone who asks for it later.
-            let answer = AssertUnwindSafe(request).catch_unwind().await;
-            answer.unwrap_or_else(|_| Err(Failure::new(FailureKind::Server, FAILED)))
-        }
+    let result = if let Some(failure) = refusal {
+        Err(failure)
+    } else {
+        // A panic must not stay with everyone who asks for it later.
+        let answer = AssertUnwindSafe(request).catch_unwind().await;
+        answer.unwrap_or_else(|_| Err(Failure::new(FailureKind::Server, FAILED)))
     };
     drop(permit);
     let result = result.map(Arc::new);

@@ -26,6 +26,8 @@ pub(super) struct Hold {
     breaker: Breaker<Key>,
     /// Why it may not.
     failure: Option<Failure>,
+    /// Objects that were told so, and are woken when it has passed.
+    refused: BTreeSet<Reader>,
     /// Whether somebody sends the probes.
     probed: bool,
 }
@@ -41,22 +43,19 @@ impl Hold {
     }
 
     /// Notes that an item (or a file of it) was wanted meanwhile.
-    pub(super) fn refused(&mut self, (vault, item): Key) {
+    pub(super) fn refused(&mut self, (vault, item): Key, reader: &Reader) {
+        self.refused.insert(reader.clone());
         let item = item.split('@').next().unwrap_or_default().to_owned();
         self.breaker.refused((vault, item));
-    }
-
-    /// Forgets all failures.
-    pub(super) fn end(&mut self) {
-        self.breaker = Breaker::default();
-        self.failure = None;
     }
 }
 
 impl State {
     /// Forgets what failed, and says who was told of it.
     pub(super) fn forgive(&mut self) -> BTreeSet<Reader> {
-        let mut woken = BTreeSet::new();
+        self.hold.breaker = Breaker::default();
+        self.hold.failure = None;
+        let mut woken = std::mem::take(&mut self.hold.refused);
         self.slots.values_mut().for_each(|slot| woken.extend(slot.forgive()));
         self.files.values_mut().for_each(|slot| woken.extend(slot.forgive()));
         self.gone.values_mut().for_each(|slot| woken.extend(slot.forgive()));
@@ -92,30 +91,30 @@ impl Endpoint {
         let key = {
             let mut state = self.lock();
             // A server that fails altogether is probed by the looks.
-            let key = state.hold.breaker.probe().filter(|_| !matches!(state.health, Health::Failed(_)));
-            let Some(key) = key else { return state.hold.end() };
-            key
+            let fails = matches!(state.health, Health::Failed(_));
+            state.hold.breaker.probe().filter(|_| !fails)
         };
-        let request = self.call("item", || self.client.item(&key.0, &key.1));
-        let result = AssertUnwindSafe(request).catch_unwind().await;
+        let failure = match key {
+            Some((vault, item)) => {
+                let request = self.call("item", || self.client.item(&vault, &item));
+                AssertUnwindSafe(request).catch_unwind().await.ok().and_then(Result::err).filter(is_outage)
+            }
+            None => None,
+        };
         let mut state = self.lock();
+        // A look may have ended it meanwhile.
         if !state.hold.is_open() {
             return;
         }
-        match result {
-            Ok(Err(failure)) if is_outage(&failure) => {
-                let spread = spread(&[&self.id, "probe", &state.tally.count().to_string()]);
-                state.hold.breaker.hold(failure.retry_after, self.born.elapsed(), spread);
-                state.hold.failure = Some(failure);
-            }
-            _ => {
-                state.hold.end();
-                let (woken, stores) = (state.forgive(), state.demand.stores.clone());
-                drop(state);
-                woken.into_iter().for_each(|reader| self.wakes.reader(reader));
-                self.wakes.waiting(&stores);
-            }
+        if let Some(failure) = failure {
+            let spread = spread(&[&self.id, "probe", &state.tally.count().to_string()]);
+            state.hold.breaker.hold(failure.retry_after, self.born.elapsed(), spread);
+            state.hold.failure = Some(failure);
+            return;
         }
+        let woken = state.forgive();
+        drop(state);
+        self.wakes.readers(woken);
     }
 }
 

@@ -113,7 +113,6 @@ impl Endpoint {
         if turned {
             // What failed before was failing with the server.
             woken.extend(state.forgive());
-            state.hold.end();
         }
         let (stores, health) = (state.demand.stores.clone(), state.health.clone());
         drop(state);
@@ -129,9 +128,7 @@ impl Endpoint {
         if turned || lost_trust || !changes.is_empty() {
             self.wakes.stores(&stores);
         }
-        for reader in woken {
-            self.wakes.reader(reader);
-        }
+        self.wakes.readers(woken);
         self.wakes.touched(&stores, &changes);
         wait
     }

@@ -273,6 +273,12 @@ impl Wakes {
         let _ = self.sender.send(Wake::Reader(reader));
     }
 
+    fn readers(&self, readers: impl IntoIterator<Item = Reader>) {
+        for reader in readers {
+            self.reader(reader);
+        }
+    }
+
     fn stores(&self, stores: &BTreeSet<StoreKey>) {
         for store in stores {
             let _ = self.sender.send(Wake::Store(store.clone()));
@@ -281,22 +287,16 @@ impl Wakes {
 
     fn touched(&self, stores: &BTreeSet<StoreKey>, changes: &Changes) {
         let readers = self.interests().touched(stores, changes);
-        for reader in readers {
-            self.reader(reader);
-        }
+        self.readers(readers);
     }
 
     fn waiting(&self, stores: &BTreeSet<StoreKey>) {
         let readers = self.interests().of_stores(stores, |interest| interest.waiting);
-        for reader in readers {
-            self.reader(reader);
-        }
+        self.readers(readers);
     }
 
     fn all(&self, stores: &BTreeSet<StoreKey>) {
         let readers = self.interests().of_stores(stores, |_| true);
-        for reader in readers {
-            self.reader(reader);
-        }
+        self.readers(readers);
     }
 }

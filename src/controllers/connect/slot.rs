@@ -67,7 +67,7 @@ impl<T> Slot<T> {
         let (now, recent) = (Instant::now(), done.fetched.elapsed() < RECENT);
         let usable = match &done.result {
             Ok(value) => fits(value) && (recent || (now < done.expiry() && !fresh)),
-            Err(_) => done.held.map_or(done.fetched.elapsed() < RECENT_FAILURE, |until| now < until),
+            Err(_) => now < done.held.unwrap_or(done.fetched + RECENT_FAILURE),
         };
         if !usable {
             return None;
