@@ -129,3 +129,29 @@ async fn a_server_that_asks_for_hours_keeps_no_request_waiting() {
     assert!(answer.is_err());
     assert_eq!(start.elapsed().as_secs(), 4, "two more tries");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_an_hour_costs_a_probe_a_minute_however_many_want_something() {
+    let (endpoint, _wakes) = endpoint();
+    endpoint.lock().health = Health::Good;
+    let asked = Arc::new(AtomicU32::new(0));
+    for second in 0..3600_u32 {
+        let key = ("vault".to_owned(), format!("item{}", second % 50));
+        let (endpoint, asked, of) = (endpoint.clone(), asked.clone(), key.clone());
+        let request = {
+            let endpoint = endpoint.clone();
+            async move {
+                asked.fetch_add(1, Ordering::SeqCst);
+                let result = Err(Failure::new(FailureKind::Unreachable, "reset"));
+                endpoint.judge::<()>(&of, &result);
+                result.map(|()| true)
+            }
+        };
+        endpoint.shared(|state| &mut state.gone, key, |_| true, true, &reader("a"), request).await;
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 3, "then it was held to fail");
+    // What is counted here are the probes.
+    let probes = endpoint.lock().tally.count();
+    assert!((60..80).contains(&probes), "{probes}");
+}
