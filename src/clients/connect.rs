@@ -5,6 +5,7 @@
 
 use std::{error::Error as _, time::Duration};
 
+use chrono::Utc;
 use reqwest::{
     Certificate, Client, Response, StatusCode, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER},
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::core::{
+    backoff,
     item::{Item, ItemSummary, Vault},
     sensitive::Sensitive,
 };
@@ -171,9 +173,12 @@ impl Connect {
     pub async fn file(&self, vault: &str, item: &str, file: &str) -> Result<Sensitive, Failure> {
         let path = ["v1", "vaults", vault, "items", item, "files", file, "content"];
         let response = self.send(&path, FILE).await?;
-        let status = response.status();
+        let (status, asked) = (response.status(), retry_after(response.headers()));
         let body = read(response, MAX_FILE).await?;
-        if status == StatusCode::OK { Ok(Sensitive::from(body.to_vec())) } else { Err(refusal(status, &body)) }
+        if status == StatusCode::OK {
+            return Ok(Sensitive::from(body.to_vec()));
+        }
+        Err(Failure { retry_after: asked, ..refusal(status, &body) })
     }
 
     async fn json<T: DeserializeOwned>(
@@ -186,9 +191,8 @@ impl Connect {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = read(response, cap).await?;
-        let seconds = text(RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok());
-        let value = understand(status, &body)
-            .map_err(|failure| Failure { retry_after: seconds.map(Duration::from_secs), ..failure })?;
+        let value =
+            understand(status, &body).map_err(|failure| Failure { retry_after: retry_after(&headers), ..failure })?;
         Ok(Answer { value, version: text("1password-connect-version") })
     }
 
@@ -200,6 +204,11 @@ impl Connect {
         let request = self.http.get(url).header("Content-Type", "application/json").timeout(limit);
         request.send().await.map_err(|error| broken(&error))
     }
+}
+
+/// How long a server asks to wait.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    backoff::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, Utc::now())
 }
 
 /// Reads a body, at most so many bytes.

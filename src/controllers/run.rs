@@ -14,7 +14,7 @@ use crate::{
     api::MANAGER,
     clients::paths,
     controllers::{
-        connect::Hub,
+        connect::{Hub, register},
         context::{Context, stores},
         declared_metrics::{DeclaredMetrics, Failures},
         http::{self, Pages},
@@ -95,7 +95,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let (connect, wakes) = Hub::new();
     let failures = Failures::default();
     metrics.register(|registry| {
-        connect.metrics.register(registry);
+        register(&connect, registry);
         failures.register(registry);
         registry.register_collector(Box::new(DeclaredMetrics {
             connect: connect.clone(),

@@ -233,7 +233,7 @@ async fn reconcile<K: AnyStore>(object: &K, ctx: &Context, users: Option<&Users>
     let handled = known.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
     let requested = object.annotations().get(annotations::REQUESTED_AT);
     // ESO's kinds have no place to note what was handled.
-    let look = K::GROUP == Group::Strongroom && requested.is_some() && requested != handled;
+    let look = requested.filter(|_| K::GROUP == Group::Strongroom && requested != handled);
     let seen = match observe(object, &spec, ctx, look).await {
         Err(problem) if problem.reason == Reason::ClusterError => return Err(problem),
         Ok(None) => return Ok(Action::await_change()),
@@ -258,7 +258,7 @@ async fn observe<K: AnyStore>(
     object: &K,
     spec: &StoreSpec,
     ctx: &Context,
-    look: bool,
+    look: Option<&String>,
 ) -> Result<Option<Seen>, Problem> {
     let key = object.key();
     let wanted = match registration(object, spec, ctx).await {
@@ -276,8 +276,8 @@ async fn observe<K: AnyStore>(
         ctx.connect.refuse(&key, &problem);
         problem
     })?;
-    if look {
-        source.endpoint.refresh(PATIENCE).await;
+    if let Some(words) = look {
+        source.endpoint.refresh(words, PATIENCE, None).await;
     } else {
         source.endpoint.started(PATIENCE).await;
     }

@@ -1,6 +1,7 @@
 //! What should happen, as pure functions: no I/O, no clock, no randomness (time and seed are arguments).
 
 pub mod answer;
+pub mod backoff;
 pub mod backup;
 pub mod conditions;
 pub mod destination;
@@ -41,4 +42,5 @@ pub mod template;
 pub mod time;
 pub mod tree;
 pub mod volumes;
+pub mod wishes;
 pub mod workload;

@@ -2,8 +2,11 @@
 //! item once, and wakes exactly the objects that a change concerns.
 
 mod access;
+mod call;
 mod endpoint;
 mod fetch;
+mod hold;
+mod look;
 mod metrics;
 mod problem;
 mod slot;
@@ -11,7 +14,7 @@ mod slot;
 pub use access::{CredentialsItem, fetch, indexed, source};
 pub use endpoint::{Endpoint, Overview};
 pub use fetch::Fetched;
-pub use metrics::{ConnectMetrics, EndpointLabels};
+pub use metrics::{ConnectMetrics, register};
 pub use problem::{Place, file_problem, item_problem, problem};
 
 use std::{
@@ -139,15 +142,12 @@ impl Hub {
             endpoint
         } else {
             let client = Connect::new(&wanted.host, &wanted.token, wanted.ca.as_deref())?;
-            let host = wanted.place.url.clone();
-            let endpoint = Endpoint::start(client, host, demand, self.wakes.clone(), self.metrics.clone());
+            let names = (wanted.place.url.clone(), names::hash(&[&key], 8));
+            let endpoint = Endpoint::new(client, names, demand, self.wakes.clone(), self.metrics.clone());
+            endpoint.start();
             state.endpoints.insert(key, endpoint.clone());
             endpoint
         };
-        if let Some(at) = wanted.place.expires_at {
-            let labels = EndpointLabels { endpoint: wanted.place.url.clone() };
-            self.metrics.token_expiry.get_or_create(&labels).set(at.timestamp());
-        }
         let source = Source { endpoint, order: wanted.order, interval: wanted.interval, place: wanted.place };
         let old = state.stores.insert(store.clone(), Ok(source.clone()));
         state.drop_unused();
@@ -194,6 +194,24 @@ impl Hub {
             Lookup::Found(source) => source.endpoint.looked_at(),
             Lookup::Unknown | Lookup::Failed(_) => None,
         }
+    }
+
+    /// What there is to measure of each server, with the first of its stores.
+    fn measures(&self) -> Vec<(StoreKey, Source)> {
+        let mut first: HashMap<*const Endpoint, (StoreKey, Source)> = HashMap::new();
+        let state = self.lock();
+        for (store, source) in &state.stores {
+            let Ok(source) = source else { continue };
+            let entry = first.entry(Arc::as_ptr(&source.endpoint));
+            let known = entry.or_insert_with(|| (store.clone(), source.clone()));
+            if *store < known.0 {
+                known.0 = store.clone();
+            }
+        }
+        drop(state);
+        let mut all: Vec<_> = first.into_values().collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all
     }
 
     /// Sets what an object needs to know about.
@@ -255,6 +273,12 @@ impl Wakes {
         let _ = self.sender.send(Wake::Reader(reader));
     }
 
+    fn readers(&self, readers: impl IntoIterator<Item = Reader>) {
+        for reader in readers {
+            self.reader(reader);
+        }
+    }
+
     fn stores(&self, stores: &BTreeSet<StoreKey>) {
         for store in stores {
             let _ = self.sender.send(Wake::Store(store.clone()));
@@ -263,22 +287,16 @@ impl Wakes {
 
     fn touched(&self, stores: &BTreeSet<StoreKey>, changes: &Changes) {
         let readers = self.interests().touched(stores, changes);
-        for reader in readers {
-            self.reader(reader);
-        }
+        self.readers(readers);
     }
 
     fn waiting(&self, stores: &BTreeSet<StoreKey>) {
         let readers = self.interests().of_stores(stores, |interest| interest.waiting);
-        for reader in readers {
-            self.reader(reader);
-        }
+        self.readers(readers);
     }
 
     fn all(&self, stores: &BTreeSet<StoreKey>) {
         let readers = self.interests().of_stores(stores, |_| true);
-        for reader in readers {
-            self.reader(reader);
-        }
+        self.readers(readers);
     }
 }

@@ -106,7 +106,7 @@ impl Look<'_> {
             return Err(self.nothing_left(&resolution.missing));
         }
         let items = self.known.as_ref().map(|known| known.items.as_str()).unwrap_or_default();
-        let gone = prove_gone(ctx, resolution, items).await?;
+        let Some(gone) = prove_gone(object, ctx, resolution, items).await? else { return Ok(false) };
         if nothing && object.spec.target.deletion_policy == Some(DeletionPolicy::Delete) {
             self.delete().await?;
             return Err(self.nothing_left(&resolution.missing));

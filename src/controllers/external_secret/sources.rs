@@ -59,7 +59,8 @@ impl Resolution {
     }
 }
 
-/// Finds the items of every reference. Nothing while a server is asked for the first time, which wakes the object.
+/// Finds the items of every reference. Nothing while a server is asked for the first time, or for a user's sake, which
+/// wakes the object.
 pub(super) async fn resolve(
     object: &ExternalSecret,
     ctx: &Context,
@@ -79,7 +80,11 @@ pub(super) async fn resolve(
                 asked.push(source);
             }
         }
-        join_all(asked.iter().map(|source| source.endpoint.refresh(PATIENCE))).await;
+        let (words, reader) = (request.words(), reader(object));
+        let looks = asked.iter().map(|source| source.endpoint.refresh(words, PATIENCE, Some(&reader)));
+        if !join_all(looks).await.into_iter().all(|ended| ended) {
+            return Ok(None);
+        }
     }
     let mut resolution = Resolution::default();
     for (wanted, source) in wanted.into_iter().zip(sources) {
@@ -100,9 +105,14 @@ pub(super) async fn resolve(
 }
 
 /// Proves that the items that the Secret was made of, as far as they are not found now, are gone; an error where they
-/// are not, or where that cannot be told.
-pub(super) async fn prove_gone(ctx: &Context, resolution: &Resolution, items: &str) -> Result<Vec<Suspect>, Problem> {
-    let Some(first) = resolution.missing.first() else { return Ok(Vec::new()) };
+/// are not, or where that cannot be told. Nothing while a server is asked, which wakes the object.
+pub(super) async fn prove_gone(
+    object: &ExternalSecret,
+    ctx: &Context,
+    resolution: &Resolution,
+    items: &str,
+) -> Result<Option<Vec<Suspect>>, Problem> {
+    let Some(first) = resolution.missing.first() else { return Ok(Some(Vec::new())) };
     let suspects = secret::suspects(items, &resolution.found());
     if suspects.is_empty() {
         return Err(first.problem.clone());
@@ -123,13 +133,14 @@ pub(super) async fn prove_gone(ctx: &Context, resolution: &Resolution, items: &s
         if *is_gone {
             continue;
         }
-        match source.endpoint.is_gone(vault, item).await {
-            Ok(true) => {}
-            Ok(false) => return Err(missing.problem.clone()),
-            Err(failure) => return Err(item_problem(item, &failure, &source.place, ctx.now())),
+        match source.endpoint.is_gone(vault, item, &reader(object)).await {
+            Fetched::Value(gone) if *gone => {}
+            Fetched::Value(_) => return Err(missing.problem.clone()),
+            Fetched::Later => return Ok(None),
+            Fetched::Failed(failure) => return Err(item_problem(item, &failure, &source.place, ctx.now())),
         }
     }
-    Ok(suspects)
+    Ok(Some(suspects))
 }
 
 /// The objects that hold templates, as they are now.

@@ -15,6 +15,14 @@ pub struct Request {
     pub force: bool,
 }
 
+impl Request {
+    /// The wish in the user's words: what many objects are asked for at once, they are asked for in the same.
+    pub fn words(&self) -> &str {
+        let words = if self.force { &self.force_at } else { &self.requested_at };
+        words.as_deref().unwrap_or_default()
+    }
+}
+
 /// The values of the annotations that ask for a sync now, as one text; empty where there are none.
 pub fn wishes(object: &ExternalSecret) -> String {
     let of = |name: &str| object.metadata.annotations.as_ref().and_then(|map| map.get(name)).cloned();

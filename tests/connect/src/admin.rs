@@ -54,6 +54,7 @@
 //! | `reset` | `afterBytes`? | a TCP reset: before anything is done, or in the middle of the answer |
 //! | `stale` | `back`?, `lagMs`?, `alternate`? | answers from the past: frozen now, so many changes ago, or lagging; on every other connection only |
 //! | `body` | `status`?, `contentType`?, `body`? | something that is not JSON, by default a page of a proxy with 200 |
+//! | `redirect` | `location`, `status`? | a redirect, by default with 302 |
 //! | `page-not-found` | | `404 page not found`, as plain text |
 //! | `slow` | `bytes`, `everyMs` | the answer comes in small pieces |
 //! | `file-not-synced` | | 500 for the content of files |

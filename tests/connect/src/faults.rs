@@ -43,6 +43,8 @@ pub(crate) enum Effect {
     },
     /// A body that did not come from Connect: by default a page of a proxy.
     Body { status: Option<u16>, content_type: Option<String>, body: Option<String> },
+    /// A redirect, as a proxy or a captive portal answers.
+    Redirect { location: String, status: Option<u16> },
     /// The plain text that a wrong path gets.
     PageNotFound {},
     /// The answer comes in small pieces.
@@ -223,6 +225,7 @@ impl Effect {
             Self::Reset { .. } => "reset",
             Self::Stale { .. } => "stale",
             Self::Body { .. } => "body",
+            Self::Redirect { .. } => "redirect",
             Self::PageNotFound {} => "page-not-found",
             Self::Slow { .. } => "slow",
             Self::FileNotSynced {} => "file-not-synced",
@@ -253,6 +256,13 @@ impl Effect {
                 }
                 response
             }
+            Self::Redirect { location, status } => {
+                let mut response = plain(code(status.unwrap_or(302)), String::new());
+                if let Some(value) = header_value(location) {
+                    response.headers_mut().insert(header::LOCATION, value);
+                }
+                response
+            }
             Self::PageNotFound {} => crate::errors::page_not_found(),
             _ => versioned(ApiError::known(StatusCode::INTERNAL_SERVER_ERROR).into_response()),
         }
@@ -264,6 +274,7 @@ fn check(effect: &Effect) -> Result<(), String> {
     let (status, texts) = match effect {
         Effect::Status { status, retry_after, .. } => (Some(*status), retry_after.as_deref()),
         Effect::Body { status, content_type, .. } => (*status, content_type.as_deref()),
+        Effect::Redirect { location, status } => (*status, Some(location.as_str())),
         Effect::Slow { bytes: 0, .. } => return Err("bytes must be at least 1".to_owned()),
         _ => return Ok(()),
     };

@@ -2,214 +2,24 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod outage;
+mod server;
+mod trust;
+
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::{Arc, Once},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use outage::page;
+use serde_json::json;
+use server::{POLL, SOON, Server, TOKEN, eventually, fetched, object, reads, resolve, store, text, woken_until};
 use strongroom::{
-    api::common::Group,
     clients::connect::{Connect, Failure, FailureKind},
-    controllers::connect::{Fetched, Hub, Lookup, Place, Reader, Registration, Source, Wake},
-    core::{
-        index::Found,
-        interest::Interest,
-        reference::{Part, Reference},
-        sensitive::Sensitive,
-        store::StoreKey,
-    },
+    controllers::connect::{Fetched, Hub, Lookup, Wake},
+    core::sensitive::Sensitive,
 };
-use tokio::sync::mpsc::UnboundedReceiver;
-
-const TOKEN: &str = "canary-token";
-/// A poll in these tests.
-const POLL: Duration = Duration::from_millis(100);
-const SOON: Duration = Duration::from_secs(20);
-
-/// A server of one test; it ends with it.
-struct Server {
-    child: Child,
-    url: String,
-    admin: String,
-    http: reqwest::Client,
-    _directory: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The server's program: beside this one, as `cargo test --workspace` builds it.
-fn program() -> PathBuf {
-    let path = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("connect-dev");
-    let path = std::env::var_os("CONNECT_DEV").map_or(path, PathBuf::from);
-    assert!(path.is_file(), "{} is missing: build it with `cargo build -p connect-dev`", path.display());
-    path
-}
-
-impl Server {
-    async fn start() -> Self {
-        static TLS: Once = Once::new();
-        TLS.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
-        let directory = tempfile::tempdir().unwrap();
-        let ready = directory.path().join("ready");
-        let child = Command::new(program())
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--ready-file"])
-            .arg(&ready)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let addresses = eventually("the server listens", async || {
-            let text = std::fs::read_to_string(&ready).ok()?;
-            let lines: Vec<String> = text.lines().map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect();
-            (lines.len() >= 2).then_some(lines)
-        })
-        .await;
-        let at =
-            |address: &str| if address.starts_with("http") { address.to_owned() } else { format!("http://{address}") };
-        let server = Self {
-            child,
-            url: at(&addresses[0]),
-            admin: at(&addresses[1]),
-            http: reqwest::Client::new(),
-            _directory: directory,
-        };
-        let seed = json!({
-            "vaults": [
-                {"name": "Home", "items": [
-                    {"title": "radarr", "category": "API_CREDENTIAL", "fields": {"API_KEY": "canary-one"}},
-                    {"title": "sonarr", "category": "LOGIN", "fields": {"username": "u", "password": "canary-two"}},
-                    {"title": "tls", "category": "DOCUMENT", "files": {"tls.key": "canary-file"}},
-                ]},
-                {"name": "Other", "items": [{"title": "radarr", "category": "LOGIN", "fields": {"password": "other"}}]},
-            ],
-            "tokens": [
-                {"name": "all", "token": TOKEN},
-                {"name": "home", "token": "canary-home", "vaults": ["Home"]},
-            ],
-        });
-        server.post("/admin/seed", &seed).await;
-        server
-    }
-
-    async fn send(&self, request: reqwest::RequestBuilder) -> Value {
-        let response = request.send().await.unwrap();
-        let (status, text) = (response.status(), response.text().await.unwrap());
-        assert!(status.is_success(), "{status}: {text}");
-        serde_json::from_str(&text).unwrap_or(Value::Null)
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> Value {
-        self.send(self.http.post(format!("{}{path}", self.admin)).json(body)).await
-    }
-
-    async fn put(&self, body: &Value) -> Value {
-        self.send(self.http.put(format!("{}/admin/vaults/Home/items", self.admin)).json(body)).await
-    }
-
-    async fn patch(&self, title: &str, body: &Value) -> Value {
-        self.send(self.http.patch(format!("{}/admin/vaults/Home/items/{title}", self.admin)).json(body)).await
-    }
-
-    async fn delete(&self, path: &str) -> Value {
-        self.send(self.http.delete(format!("{}{path}", self.admin))).await
-    }
-
-    async fn fault(&self, fault: &Value) {
-        self.post("/admin/faults", fault).await;
-    }
-
-    async fn count(&self, kind: &str) -> u64 {
-        let counts = self.send(self.http.get(format!("{}/admin/counts", self.admin))).await;
-        counts["kinds"][kind].as_u64().unwrap_or(0)
-    }
-
-    fn client(&self, token: &str) -> Connect {
-        Connect::new(&self.url, &Sensitive::from(token), None).unwrap()
-    }
-
-    fn registration(&self, token: &str, vaults: &[&str]) -> Registration {
-        Registration {
-            host: self.url.clone(),
-            token: Sensitive::from(token),
-            ca: None,
-            order: vaults.iter().map(|&name| name.to_owned()).collect(),
-            interval: POLL,
-            place: Place { url: self.url.clone(), token: "Secret a/b key token".into(), expires_at: None },
-        }
-    }
-
-    /// A hub with one store, whose server has answered.
-    async fn hub(&self) -> (Arc<Hub>, UnboundedReceiver<Wake>, Source) {
-        let (hub, wakes) = Hub::new();
-        let source = hub.register(&store("a"), self.registration(TOKEN, &["Home", "Other"])).unwrap();
-        assert!(source.endpoint.started(SOON).await);
-        (hub, wakes, source)
-    }
-}
-
-async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = check().await {
-            return found;
-        }
-        assert!(start.elapsed() < SOON, "not seen: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-fn store(name: &str) -> StoreKey {
-    StoreKey { group: Group::default(), namespace: None, name: name.into() }
-}
-
-fn object(name: &str) -> Reader {
-    Reader::ExternalSecret(Group::default(), "media".to_owned(), name.to_owned())
-}
-
-fn reads(names: &[&str], waiting: bool) -> Interest {
-    let names = names.iter().map(|&name| name.to_owned()).collect();
-    Interest { stores: BTreeSet::from([store("a")]), names, waiting }
-}
-
-fn resolve(source: &Source, item: &str) -> Result<Found, String> {
-    let reference = Reference { vault: None, item: item.into(), part: Part::All };
-    match source.endpoint.with_index(|index| index.resolve(&source.order, &reference)) {
-        Ok(found) => found.map_err(|problem| problem.to_string()),
-        Err(failure) => Err(format!("{failure:?}")),
-    }
-}
-
-/// The objects that are woken until the marked one is.
-async fn woken_until(wakes: &mut UnboundedReceiver<Wake>, last: &str) -> BTreeSet<String> {
-    let mut woken = BTreeSet::new();
-    loop {
-        match tokio::time::timeout(SOON, wakes.recv()).await.expect("a wake").unwrap() {
-            Wake::Reader(Reader::ExternalSecret(_, _, name)) if name == last => return woken,
-            Wake::Reader(Reader::ExternalSecret(_, _, name)) => drop(woken.insert(name)),
-            Wake::Store(_) | Wake::Reader(Reader::Repository(..)) => {}
-        }
-    }
-}
-
-fn text(item: &strongroom::core::item::Item, label: &str) -> String {
-    let field = item.fields.iter().find(|field| field.label == label).unwrap();
-    field.value.as_ref().unwrap().expose_str().unwrap().to_owned()
-}
-
-async fn fetched(source: &Source, found: &Found, fresh: bool) -> Arc<strongroom::core::item::Item> {
-    match source.endpoint.item(found, fresh, &object("o")).await {
-        Fetched::Value(item) => item,
-        other => panic!("{other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn the_client_reads_vaults_items_and_files() {
@@ -270,6 +80,14 @@ async fn the_client_says_what_kind_of_failure_it_is() {
         assert_eq!(failure.retry_after.is_some(), expected == FailureKind::Busy, "{fault}");
         server.delete("/admin/faults").await;
     }
+    // What it asks to wait may be a time, and is read for files too.
+    let later = (chrono::Utc::now() + Duration::from_secs(90)).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    server.fault(&json!({"fault": "status", "status": 503, "retryAfter": later})).await;
+    let id = "a".repeat(26);
+    for failure in [client.items(&home.id).await.unwrap_err(), client.file(&home.id, &id, &id).await.unwrap_err()] {
+        assert!(failure.retry_after.is_some_and(|wait| (60..=90).contains(&wait.as_secs())), "{failure:?}");
+    }
+    server.delete("/admin/faults").await;
     let nowhere = Connect::new("http://127.0.0.1:9", &Sensitive::from("t"), None).unwrap();
     assert_eq!(kind(nowhere.vaults(false).await.map(drop)), FailureKind::Unreachable);
     assert_eq!(Connect::new(&server.url, &Sensitive::from("a\nb"), None).unwrap_err().kind, FailureKind::Rejected);
@@ -406,31 +224,47 @@ async fn an_item_that_takes_long_wakes_who_waited() {
 async fn a_request_that_fails_once_is_tried_again() {
     let server = Server::start().await;
     let (_hub, _wakes, source) = server.hub().await;
-    let found = resolve(&source, "radarr").unwrap();
-    for fault in [
-        json!({"fault": "status", "status": 500, "kinds": ["item.get"], "count": 1}),
-        json!({"fault": "reset", "kinds": ["item.get"], "count": 2}),
-        json!({"fault": "body", "kinds": ["item.get"], "count": 1}),
+    // Each of another item, since what was fetched just now is not fetched again.
+    for (title, fault) in [
+        ("radarr", json!({"fault": "status", "status": 500, "kinds": ["item.get"], "count": 1})),
+        ("sonarr", json!({"fault": "reset", "kinds": ["item.get"], "count": 2})),
+        ("tls", json!({"fault": "body", "kinds": ["item.get"], "count": 1})),
     ] {
+        let before = server.count("item.get").await;
         server.fault(&fault).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!(text(&*fetched(&source, &found, true).await, "API_KEY"), "canary-one", "{fault}");
+        let found = resolve(&source, title).unwrap();
+        assert_eq!(fetched(&source, &found, false).await.title, title, "{fault}");
+        let tries = 1 + fault["count"].as_u64().unwrap();
+        assert_eq!(server.count("item.get").await - before, tries, "{fault}");
     }
 }
 
 #[tokio::test]
 async fn a_change_that_the_vaults_version_misses_is_found_and_ends_the_trust() {
     let server = Server::start().await;
-    let (_hub, _wakes, source) = server.hub().await;
+    let (hub, mut wakes, source) = server.hub().await;
     let detection = || source.endpoint.overview().unwrap().unwrap().detection;
     let settled = server.count("vaults.list").await + 3;
     eventually("it settles", async || (server.count("vaults.list").await > settled).then_some(())).await;
     assert_eq!(format!("{:?}", detection()), "VaultVersion");
+    let missed = || {
+        let page = page(&hub);
+        let line = page.lines().find(|line| line.starts_with("connect_gate_missed_changes_total{")).unwrap();
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(missed(), "0");
     let before = resolve(&source, "radarr").unwrap().version;
     server.patch("radarr", &json!({"fields": {"API_KEY": "x"}, "silent": true})).await;
-    assert!(source.endpoint.refresh(SOON).await);
+    assert!(source.endpoint.refresh("now", SOON, None).await);
     assert_eq!(resolve(&source, "radarr").unwrap().version, before + 1);
-    eventually("it lists every time", async || (format!("{:?}", detection()) == "ItemList").then_some(())).await;
+    // The store says so, and is woken for that: by the change at first, and again when the trust is gone.
+    loop {
+        match tokio::time::timeout(SOON, wakes.recv()).await.expect("the store is woken").unwrap() {
+            Wake::Store(_) if format!("{:?}", detection()) == "ItemList" => break,
+            _ => {}
+        }
+    }
+    assert_eq!(missed(), "1");
     server.patch("radarr", &json!({"fields": {"API_KEY": "y"}, "silent": true})).await;
     let seen = async || (resolve(&source, "radarr").unwrap().version == before + 2).then_some(());
     eventually("a missed change is seen by the next poll", seen).await;
