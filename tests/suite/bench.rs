@@ -57,6 +57,7 @@ fn secrets() {
     head("secrets");
     row("from the change of an item to its Secret", follow);
     row("100 new ExternalSecrets on one item, until all are synced", vec![herd.1]);
+    kubectl(&["delete", "namespace", "t-secrets", "--timeout=120s"]);
 }
 
 #[test]

@@ -67,12 +67,12 @@ impl Eso {
         })
     }
 
-    /// The most memory that it had, in KiB.
-    pub fn peak(&self) -> u64 {
+    /// Its memory.
+    pub fn memory(&self) -> Memory {
         let id = self.0.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("it runs");
         let status = fs::read_to_string(Path::new("/proc").join(children.trim()).join("status"));
-        peak(&status.expect("it runs"))
+        Memory::of(&status.expect("it runs"))
     }
 }
 
@@ -83,10 +83,24 @@ impl Drop for Eso {
     }
 }
 
-/// The most memory that a process had, in KiB, of what the kernel says of it.
-pub fn peak(status: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory is known");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+/// Memory of a process, in KiB.
+#[derive(Clone, Copy)]
+pub struct Memory {
+    /// What it has.
+    pub resident: u64,
+    /// The most that it had.
+    pub peak: u64,
+}
+
+impl Memory {
+    /// Of what the kernel says of the process.
+    pub fn of(status: &str) -> Self {
+        let number = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("its memory is known");
+            line.trim().trim_end_matches(" kB").parse().expect("a number")
+        };
+        Self { resident: number("VmRSS:"), peak: number("VmHWM:") }
+    }
 }
 
 fn log() -> PathBuf {

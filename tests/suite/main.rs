@@ -24,6 +24,7 @@ mod proxy;
 mod quiet;
 mod restores;
 mod scale;
+mod scheduled;
 mod secrets;
 mod soak;
 mod start;

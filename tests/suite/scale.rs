@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     audit::{self, Mark, Request},
-    eso::{self, Eso},
+    eso::{self, Eso, Memory},
     kills::OperatorAway,
     support::{apply, connect, eventually, kubectl, namespace, on_node, try_kubectl},
 };
@@ -32,8 +32,8 @@ struct Need {
     seconds: Option<f64>,
     connect: u64,
     requests: Vec<Request>,
-    /// The most memory that it had since it started, in KiB.
-    peak: u64,
+    /// What it had at the end.
+    memory: Memory,
 }
 
 /// Who is measured.
@@ -46,8 +46,7 @@ trait Side {
     fn stop(&mut self);
     fn until_ready(&mut self, count: usize);
     fn requests(since: &Mark) -> Vec<Request>;
-    /// The most memory that it had, in KiB.
-    fn peak(&self) -> u64;
+    fn memory(&self) -> Memory;
 }
 
 struct Theirs(Option<Eso>);
@@ -74,8 +73,8 @@ impl Side for Theirs {
         audit::of_program(since, eso::USER_AGENT)
     }
 
-    fn peak(&self) -> u64 {
-        self.0.as_ref().expect("it runs").peak()
+    fn memory(&self) -> Memory {
+        self.0.as_ref().expect("it runs").memory()
     }
 }
 
@@ -102,11 +101,11 @@ impl Side for Ours {
         audit::of_operator(since)
     }
 
-    fn peak(&self) -> u64 {
+    fn memory(&self) -> Memory {
         let status = "for process in /proc/[0-9]*; do \
             if tr '\\0' ' ' <$process/cmdline 2>/dev/null | grep -q '^/strongroom controller '; \
             then cat $process/status; fi; done";
-        eso::peak(&on_node(&["sh", "-c", status]))
+        Memory::of(&on_node(&["sh", "-c", status]))
     }
 }
 
@@ -162,7 +161,7 @@ fn measure<S: Side>(side: &mut S, what: &'static str, done: impl FnOnce(&mut S, 
     let (mark, before) = (audit::mark(), asked_of_connect());
     let seconds = done(side, &mark);
     let connect = asked_of_connect() - before;
-    Need { what, seconds, connect, requests: S::requests(&mark), peak: side.peak() }
+    Need { what, seconds, connect, requests: S::requests(&mark), memory: side.memory() }
 }
 
 /// All the things that one side does, one after the other.
@@ -271,17 +270,16 @@ pub fn alone(count: usize) {
 /// What is counted is held to, whatever the machine: one request for each item and a few more, and so much memory.
 fn within(new: &Need, count: usize, most: f64) {
     assert!(new.connect <= count as u64 + 10, "{} requests to Connect for {count} items", new.connect);
-    let memory = megabytes(new.peak);
+    let memory = megabytes(new.memory.resident);
     assert!(memory <= most, "{memory:.1} MB of memory with {count} ExternalSecrets, at most {most} are to be");
 }
 
 fn head(count: usize) {
     println!("\n{count} ExternalSecrets x {KEYS} keys of {count} items, Connect at 3 ms, refreshInterval 1m");
     println!("{}", machine());
-    let columns = ["", "", "seconds", "Connect", "reads", "writes", "MB"];
     println!(
-        "{:<26} {:<12} {:>8} {:>10} {:>8} {:>8} {:>7}",
-        columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], columns[6]
+        "{:<26} {:<12} {:>8} {:>10} {:>8} {:>8} {:>7} {:>7}",
+        "", "", "seconds", "Connect", "reads", "writes", "MB", "most"
     );
 }
 
@@ -310,7 +308,10 @@ impl Need {
         let seconds = self.seconds.map(|seconds| format!("{seconds:.1}")).unwrap_or_default();
         let (reads, writes) =
             (self.count(&["get", "list", "watch"]), self.count(&["create", "update", "patch", "delete"]));
-        let memory = format!("{:.1}", megabytes(self.peak));
-        println!("{:<26} {who:<12} {seconds:>8} {:>10} {reads:>8} {writes:>8} {memory:>7}", self.what, self.connect);
+        let [memory, most] = [self.memory.resident, self.memory.peak].map(|kib| format!("{:.1}", megabytes(kib)));
+        println!(
+            "{:<26} {who:<12} {seconds:>8} {:>10} {reads:>8} {writes:>8} {memory:>7} {most:>7}",
+            self.what, self.connect
+        );
     }
 }
