@@ -128,6 +128,22 @@ fn says_what_cannot_be_composed() {
 }
 
 #[test]
+fn a_binary_value_is_passed_through_but_makes_no_label() {
+    let rendered = |template: serde_json::Value| {
+        let spec = serde_json::json!({"dataFrom": [{"extract": {"key": "x"}}], "target": {"template": template}});
+        let spec = external_secret(&spec).spec;
+        let fields = || vec![("LOGO".to_owned(), Sensitive::from(vec![0xff, 0xfe]))];
+        let yields = wanted(&spec).unwrap().into_iter().map(|wanted| (wanted, fields())).collect();
+        render(&spec, Ingredients { yields, texts: Vec::new() }, &Moment { now: now(), seed: [7; 32] })
+    };
+    let desired = rendered(serde_json::json!({"data": {"logo.png": "{{ .LOGO }}"}})).unwrap();
+    assert_eq!(desired.data["logo.png"].expose(), [0xff, 0xfe]);
+    let label = rendered(serde_json::json!({"metadata": {"labels": {"a": "{{ .LOGO }}"}}})).unwrap_err();
+    assert_eq!(label.reason, Reason::TemplateError);
+    assert!(label.message.contains("is binary"), "{}", label.message);
+}
+
+#[test]
 fn the_applied_object() {
     let spec = serde_json::json!({
         "dataFrom": [{"extract": {"key": "radarr"}}],
