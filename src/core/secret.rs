@@ -1,6 +1,7 @@
 //! From an ExternalSecret to its Secret: what is read, what comes of it, whose the Secret is, and whether anything
 //! has to be written.
 
+mod change;
 mod declared;
 mod gone;
 mod hold;
@@ -12,6 +13,7 @@ mod render;
 mod request;
 mod texts;
 
+pub use change::{changeable, keep_type};
 pub use declared::{Entry, Wanted, What, target_name, wanted};
 pub use gone::{Suspect, after_deletion, is_gone, suspects, without};
 pub use hold::{Hold, hold};

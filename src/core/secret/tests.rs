@@ -144,6 +144,37 @@ fn a_binary_value_is_passed_through_but_makes_no_label() {
 }
 
 #[test]
+fn says_what_of_a_secret_cannot_be_changed() {
+    let owner = external_secret(&serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}));
+    let secret = |data: &[&str], immutable: Option<bool>, type_: Option<&str>| -> Secret {
+        let data: BTreeMap<&str, &str> = data.iter().map(|key| (*key, "MQ==")).collect();
+        let fields = serde_json::json!({"f:immutable": {}});
+        let managed = serde_json::json!([{"manager": manager(&owner), "operation": "Apply", "fieldsV1": fields}]);
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "radarr", "managedFields": managed}, "data": data, "immutable": immutable, "type": type_,
+        }))
+        .unwrap()
+    };
+    let message = |live: &Secret, wanted: &Secret| changeable(live, wanted, &owner).map_err(|problem| problem.message);
+    let live = secret(&["a", "b"], Some(true), Some("Opaque"));
+    assert_eq!(message(&live, &secret(&["a", "b"], Some(true), None)), Ok(()));
+    let removed = message(&live, &secret(&["a"], Some(true), None)).unwrap_err();
+    assert!(removed.contains("is immutable, and its keys"), "{removed}");
+    let back = message(&live, &secret(&["a", "b"], None, None)).unwrap_err();
+    assert!(back.contains("is immutable, which cannot be taken back"), "{back}");
+    let mut theirs = live.clone();
+    theirs.metadata.managed_fields = None;
+    assert_eq!(message(&theirs, &secret(&["a", "b"], None, None)), Ok(()));
+
+    let typed = secret(&["a"], None, Some("kubernetes.io/tls"));
+    let mut wanted = secret(&["a"], None, None);
+    keep_type(&mut wanted, &typed);
+    assert_eq!(wanted.type_.as_deref(), Some("kubernetes.io/tls"));
+    let other = message(&typed, &secret(&["a"], None, Some("Opaque"))).unwrap_err();
+    assert!(other.contains("cannot be changed to Opaque"), "{other}");
+}
+
+#[test]
 fn the_applied_object() {
     let spec = serde_json::json!({
         "dataFrom": [{"extract": {"key": "radarr"}}],
