@@ -3,8 +3,8 @@
 mod merge;
 
 use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE},
+    Engine as _, alphabet,
+    engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig},
 };
 
 use crate::{
@@ -139,14 +139,26 @@ fn transformed(key: &str, template: &str, place: &str, moment: &Moment) -> Resul
 
 /// A key without what a key cannot hold. Letters of other scripts stay, so that templates can use them.
 fn convert(key: &str, strategy: ConversionStrategy) -> String {
+    // What Go calls letters and numbers: Rust's own classes have marks among them.
+    let letters = Regexp::new(r"^[\p{L}\p{N}]+$").ok();
+    let named = |c: char| match &letters {
+        Some(letters) if !c.is_ascii() => letters.is_match(c.encode_utf8(&mut [0; 4])),
+        _ => c.is_ascii_alphanumeric(),
+    };
     key.chars()
         .map(|c| match strategy {
-            _ if c.is_alphanumeric() || matches!(c, '-' | '.' | '_') => c.to_string(),
+            _ if named(c) || matches!(c, '-' | '.' | '_') => c.to_string(),
             ConversionStrategy::Default => "_".to_owned(),
             ConversionStrategy::Unicode => format!("_U{:04x}_", u32::from(c)),
         })
         .collect()
 }
+
+/// As Go, which takes no notice of what the bits after the last byte are.
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+/// Base64.
+pub const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
 /// A value as it was before it was encoded at its source.
 pub fn decode(value: Sensitive, encoding: &Encoding, key: &str, place: &str) -> Result<Sensitive, Problem> {
@@ -246,6 +258,8 @@ mod tests {
             rewritten(&["valid from", "größe", ""], &serde_json::json!({}), none.clone()).unwrap(),
             ["größe", "valid_from"]
         );
+        // A vowel sign is no letter in Go, and a number need be no digit.
+        assert_eq!(rewritten(&["का½"], &serde_json::json!({}), none.clone()).unwrap(), ["क_½"]);
         let unicode = serde_json::json!({"conversionStrategy": "Unicode"});
         assert_eq!(rewritten(&["valid from"], &unicode, none).unwrap(), ["valid_U0020_from"]);
     }
@@ -256,6 +270,7 @@ mod tests {
             ("None", "c2VjcmV0", Some("c2VjcmV0")),
             ("Base64", "c2Vj\ncmV0\n", Some("secret")),
             ("Base64", "hunter?2", None),
+            ("Base64", "YWJjZB==", Some("abcd")),
             ("Base64URL", "Pz8_", Some("???")),
             ("Base64URL", "Pz8/", None),
             ("Auto", "Pz8/", Some("???")),

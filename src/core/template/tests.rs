@@ -59,6 +59,7 @@ fn renders_what_users_write() {
         ("{{`{{x}}`}}", "{{x}}"),
         ("{{ .USER | b64enc }}", "dQ=="),
         ("{{ .B64 | b64dec }}", "secret"),
+        (r#"{{ "YWJjZB==" | b64dec }}"#, "abcd"),
         (
             r#"{{ toJson (dict "a" .USER "t" .PASS) | b64enc }}"#,
             "eyJhIjoidSIsInQiOiJwQHNzXCJcdTAwM2NcdTAwMjZcdTAwM2V3b3JkIn0=",

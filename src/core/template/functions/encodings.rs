@@ -1,11 +1,9 @@
 //! Encodings: base64, base32, JSON, YAML.
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
-};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{Args, Outcome, binary, functions, json, string, yaml};
+use crate::core::rewrite;
 
 functions! {
     "b32dec" 1..=1 |args| string(binary::to_text(&base32_decode(args.text(0)?).ok_or("the value is not base32")?));
@@ -24,14 +22,10 @@ functions! {
     "toYaml" 1..=1 |args| string(yaml::write(args.any(0))?);
 }
 
-/// As Go, which takes no notice of the bits that are left over at the end.
-const LENIENT: GeneralPurpose =
-    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
-
 /// As Go, which takes no notice of line ends.
 fn base64_decode(text: &str) -> Option<Vec<u8>> {
     let plain: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    LENIENT.decode(plain).ok()
+    rewrite::STANDARD.decode(plain).ok()
 }
 
 fn from_json(args: &Args) -> Outcome {
