@@ -134,7 +134,8 @@ impl Index {
             let by_id = vaults.iter().find_map(|vault| {
                 let Ok(vault) = vault else { return None };
                 let Listing::Items(items) = &vault.listing else { return None };
-                items.get_key_value(&reference.item).map(|(id, entry)| found(vault, id, entry))
+                let (id, entry) = items.get_key_value(&reference.item).filter(|(_, entry)| !entry.archived)?;
+                Some(found(vault, id, entry))
             });
             if let Some(found) = by_id {
                 return Ok(found);
@@ -268,6 +269,7 @@ mod tests {
     use crate::core::reference::Part;
 
     const ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const ARCHIVED: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbb";
 
     fn vault(id: &str, name: &str, items: &[(&str, &str)]) -> (String, VaultIndex) {
         let items = items
@@ -291,7 +293,11 @@ mod tests {
         Index {
             vaults: BTreeMap::from([
                 vault("v1", "Automation", &[("i1", "radarr"), ("i2", "twin"), ("i3", "twin"), ("i4", "!old")]),
-                vault("v2", "Services", &[("i5", "radarr"), ("i6", "sonarr"), (ID, "by id"), ("i7", "old")]),
+                vault(
+                    "v2",
+                    "Services",
+                    &[("i5", "radarr"), ("i6", "sonarr"), (ID, "by id"), ("i7", "old"), (ARCHIVED, "!gone")],
+                ),
                 (
                     "v3".into(),
                     VaultIndex {
@@ -317,6 +323,9 @@ mod tests {
         assert_eq!(resolve(&["Automation", "Services"], Some("Services"), "radarr").unwrap(), "i5");
         assert_eq!(resolve(&["Automation", "v2"], Some("v2"), "radarr").unwrap(), "i5");
         assert_eq!(resolve(&["Automation", "Services"], None, "old").unwrap(), "i7");
+        let archived = resolve(&["Services"], None, ARCHIVED).unwrap_err();
+        assert_eq!(archived.reason, Reason::ItemNotFound);
+        assert!(archived.message.contains("is archived"), "{}", archived.message);
         // What an earlier vault answers does not depend on a later one that cannot be read.
         assert_eq!(resolve(&["Automation", "Closed"], None, "radarr").unwrap(), "i1");
     }
