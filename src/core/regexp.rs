@@ -221,6 +221,9 @@ impl<'a> Translator<'a> {
                 self.rest = rest;
                 self.out.push_str(&regex::escape(quoted));
             }
+            ('1'..='7', _) if !self.rest.starts_with(|next| matches!(next, '0'..='7')) => {
+                return Err(Invalid(format!("\\{c} names a group, which is not supported")));
+            }
             ('A' | 'z', false) | ('a' | 'f' | 'n' | 'r' | 't' | 'v' | 'x' | 'p' | 'P' | '0'..='7', _) => {
                 self.out.extend(['\\', c]);
             }
@@ -253,22 +256,43 @@ impl<'a> Translator<'a> {
                     self.out.push(']');
                     return Ok(());
                 }
-                '\\' => self.escape(true)?,
                 '[' if self.rest.starts_with(':') && self.rest.contains(":]") => {
                     let end = self.rest.find(":]").map_or(0, |end| end + 2);
                     self.out.push('[');
                     self.out.push_str(&self.rest[..end]);
                     self.rest = &self.rest[end..];
                 }
-                '-' if !first && !self.rest.starts_with(']') => self.out.push('-'),
-                '[' | ']' | '&' | '~' | '-' | '^' => {
-                    self.out.push('\\');
-                    self.out.push(c);
-                }
-                other => self.out.push(other),
+                c => self.range(c)?,
             }
             first = false;
         }
+    }
+
+    /// A character of a class, or a range that begins with it: whatever the ends are, a `-` between them makes one.
+    fn range(&mut self, from: char) -> Result<(), Invalid> {
+        let is_set = self.end(from)?;
+        let to = self.rest.strip_prefix('-').and_then(|rest| rest.chars().next());
+        let Some(to) = to.filter(|to| *to != ']' && !is_set) else { return Ok(()) };
+        self.rest = &self.rest[1 + to.len_utf8()..];
+        self.out.push('-');
+        if self.end(to)? {
+            return Err(Invalid("a range ends in a class".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// One end of a range; whether it is a set such as `\d`.
+    fn end(&mut self, c: char) -> Result<bool, Invalid> {
+        match c {
+            '\\' => {
+                let is_set = self.rest.starts_with(['d', 'D', 's', 'S', 'w', 'W', 'p', 'P']);
+                self.escape(true)?;
+                return Ok(is_set);
+            }
+            '[' | ']' | '&' | '~' | '-' | '^' => self.out.extend(['\\', c]),
+            other => self.out.push(other),
+        }
+        Ok(false)
     }
 }
 
