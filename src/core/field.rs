@@ -38,21 +38,43 @@ pub fn all(item: &Item, part: &Part) -> Result<Vec<(String, Source)>, Problem> {
         return Ok(vec![named(item, name, *kind, *otp)?]);
     }
     if item.is_document() {
-        return Ok(files(item, |_| true).collect());
+        return files(item, |_| true);
     }
     fields(item, |_| true)
 }
 
 /// The values whose names fit, fields and files, as a `find` needs them.
 pub fn matching(item: &Item, fits: impl Fn(&str) -> bool) -> Result<Vec<(String, Source)>, Problem> {
-    let mut values: Vec<(String, Source)> = files(item, &fits).collect();
+    let mut values = files(item, &fits)?;
     values.extend(fields(item, &fits)?);
     Ok(values)
 }
 
-fn files(item: &Item, fits: impl Fn(&str) -> bool) -> impl Iterator<Item = (String, Source)> {
-    let files = item.files.iter().filter(move |file| fits(&file.name));
-    files.map(|file| (file.name.clone(), Source::File(file.clone())))
+fn files(item: &Item, fits: impl Fn(&str) -> bool) -> Result<Vec<(String, Source)>, Problem> {
+    let files = item.files.iter().filter(|file| fits(&file.name));
+    files
+        .map(|file| {
+            let found = file_of(item, &file.name)?.unwrap_or(file);
+            Ok((file.name.clone(), Source::File(found.clone())))
+        })
+        .collect()
+}
+
+/// The file of that name, else of that id. What two files of one name hold is not known, so they are two.
+fn file_of<'a>(item: &'a Item, name: &str) -> Result<Option<&'a File>, Problem> {
+    let named: Vec<&File> = item.files.iter().filter(|file| file.name == name).collect();
+    match named.as_slice() {
+        [] => Ok(item.files.iter().find(|file| file.id == name)),
+        [one] => Ok(Some(one)),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|file| file.id.as_str()).collect();
+            let (count, title, ids) = (several.len(), &item.title, ids.join(", "));
+            let message = format!(
+                "{count} files of item {title:?} are named {name:?}: write the id of one of them ({ids}) as property, or rename the others"
+            );
+            Err(Problem::new(Reason::FieldAmbiguous, message))
+        }
+    }
 }
 
 fn fields(item: &Item, fits: impl Fn(&str) -> bool) -> Result<Vec<(String, Source)>, Problem> {
@@ -74,10 +96,10 @@ fn fields(item: &Item, fits: impl Fn(&str) -> bool) -> Result<Vec<(String, Sourc
 }
 
 fn named(item: &Item, name: &str, kind: PartKind, otp: bool) -> Result<(String, Source), Problem> {
-    let file = || item.files.iter().find(|file| file.name == name || file.id == name);
+    let file = || file_of(item, name);
     let files_first = kind == PartKind::File || (kind == PartKind::Any && item.is_document());
     if files_first {
-        if let Some(file) = file() {
+        if let Some(file) = file()? {
             return Ok((file.name.clone(), Source::File(file.clone())));
         }
         if kind == PartKind::File {
@@ -87,9 +109,10 @@ fn named(item: &Item, name: &str, kind: PartKind, otp: bool) -> Result<(String, 
     match field(item, name) {
         Ok(field) => Ok((field.label.clone(), Source::Value(value_of(item, field, otp)?))),
         Err(problem) if problem.reason == Reason::FieldNotFound && kind == PartKind::Any && !otp => {
-            let url = || url(item, name).map(|href| (name.to_owned(), Source::Value(href)));
-            let file = file().map(|file| (file.name.clone(), Source::File(file.clone())));
-            file.or_else(url).ok_or(problem)
+            if let Some(file) = file()? {
+                return Ok((file.name.clone(), Source::File(file.clone())));
+            }
+            url(item, name)?.map(|href| (name.to_owned(), Source::Value(href))).ok_or(problem)
         }
         Err(problem) => Err(problem),
     }
@@ -120,9 +143,18 @@ fn field<'a>(item: &'a Item, name: &str) -> Result<&'a Field, Problem> {
 }
 
 /// The web address of that label; `url` is the first one.
-fn url(item: &Item, name: &str) -> Option<Sensitive> {
-    let first = || item.urls.iter().find(|url| url.primary).or_else(|| item.urls.first()).filter(|_| name == "url");
-    item.urls.iter().find(|url| url.label == name).or_else(first)?.href.clone()
+fn url(item: &Item, name: &str) -> Result<Option<Sensitive>, Problem> {
+    let mut labelled = item.urls.iter().filter(|url| url.label == name);
+    let Some(found) = labelled.next() else {
+        let first = item.urls.iter().find(|url| url.primary).or_else(|| item.urls.first());
+        return Ok(first.filter(|_| name == "url").and_then(|url| url.href.clone()));
+    };
+    if labelled.any(|other| other.href != found.href) {
+        let title = &item.title;
+        let message = format!("several web addresses of item {title:?} are labelled {name:?}: rename the others");
+        return Err(Problem::new(Reason::FieldAmbiguous, message));
+    }
+    Ok(found.href.clone())
 }
 
 fn value_of(item: &Item, field: &Field, otp: bool) -> Result<Sensitive, Problem> {
@@ -314,6 +346,23 @@ mod tests {
             names(|name| name.contains("user") || name.contains("tls")).unwrap(),
             ["tls.key", "username", "user"]
         );
+    }
+
+    #[test]
+    fn two_files_or_addresses_of_one_name_are_ambiguous() {
+        let mut item = item();
+        item.fields.clear();
+        item.files.push(File { id: "file2".into(), name: "tls.key".into(), size: 4 });
+        item.urls.push(Url { label: "admin".into(), primary: false, href: Some("https://other".into()) });
+        item.urls.push(item.urls[0].clone());
+        let reason = |property: &str| one(&item, &part(property)).map_err(|problem| problem.reason);
+        assert_eq!(reason("tls.key").unwrap_err(), Reason::FieldAmbiguous);
+        assert_eq!(reason("file/tls.key").unwrap_err(), Reason::FieldAmbiguous);
+        assert_eq!(reason("admin").unwrap_err(), Reason::FieldAmbiguous);
+        assert_eq!(text(one(&item, &part("file2")).unwrap()), "file file2");
+        assert_eq!(text(one(&item, &part("website")).unwrap()), "https://radarr.example");
+        assert_eq!(matching(&item, |_| true).unwrap_err().reason, Reason::FieldAmbiguous);
+        assert!(matching(&item, |name| name == "website").unwrap().is_empty());
     }
 
     #[test]
