@@ -19,8 +19,27 @@ pub(crate) struct Refusal {
     pub(crate) inputs: String,
     /// The version of the Secret that is in the way; none where that has not been looked at.
     pub(crate) target: Option<String>,
+    /// Whether it is the Secret that was in the way.
+    pub(crate) of_target: bool,
     /// What is wrong.
     pub(crate) problem: Problem,
+    /// How often it was repeated.
+    repeats: u32,
+}
+
+/// After so many looks what the API refused is tried again: what it allows may have changed.
+const PATIENCE: u32 = 10;
+
+impl Refusal {
+    pub(crate) fn new(inputs: String, target: Option<String>, of_target: bool, problem: Problem) -> Self {
+        Self { inputs, target, of_target, problem, repeats: 0 }
+    }
+
+    /// Whether nothing changed of what was refused.
+    pub(crate) fn holds(&self, inputs: &str, target: Option<&str>) -> bool {
+        let again = self.of_target && self.problem.reason == Reason::InvalidData && self.repeats >= PATIENCE;
+        self.inputs == inputs && self.target.as_deref() == target && !again
+    }
 }
 
 /// Group, namespace and name.
@@ -36,7 +55,10 @@ impl Refusals {
     }
 
     pub(crate) fn of(&self, object: &ExternalSecret) -> Option<Refusal> {
-        self.lock().get(&place(object)).cloned()
+        let mut all = self.lock();
+        let refusal = all.get_mut(&place(object))?;
+        refusal.repeats += 1;
+        Some(refusal.clone())
     }
 
     pub(crate) fn note(&self, object: &ExternalSecret, refusal: Refusal) {
@@ -64,7 +86,29 @@ pub(crate) fn is_of_content(problem: &Problem) -> bool {
     matches!(problem.reason, FieldNotFound | FieldAmbiguous | TemplateError | InvalidData | NoMatch)
 }
 
-/// Whether a problem is one of the Secret that is there, which stays while that does.
+/// Whether a problem of writing is one of the Secret that is there, which stays while that does.
 pub(crate) fn is_of_target(problem: &Problem) -> bool {
-    matches!(problem.reason, Reason::Foreign | Reason::SecretMissing)
+    matches!(problem.reason, Reason::Foreign | Reason::SecretMissing | Reason::InvalidData)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_api_refuses_is_remembered_and_tried_again_at_times() {
+        let object: ExternalSecret = serde_json::from_value(serde_json::json!({
+            "apiVersion": "strongroom.dev/v1alpha1", "kind": "ExternalSecret",
+            "metadata": {"name": "radarr", "namespace": "media"}, "spec": {},
+        }))
+        .unwrap();
+        let refusals = Refusals::default();
+        let problem = Problem::new(Reason::InvalidData, "refused");
+        assert!(is_of_target(&problem));
+        refusals.note(&object, Refusal::new("a".into(), Some("1".into()), true, problem));
+        let holds = |inputs, target| refusals.of(&object).unwrap().holds(inputs, target);
+        assert!(holds("a", Some("1")) && !holds("b", Some("1")) && !holds("a", Some("2")));
+        let looks = (0..20).take_while(|_| holds("a", Some("1"))).count();
+        assert!(looks > 0 && looks < 20, "{looks}");
+    }
 }

@@ -126,14 +126,14 @@ impl Look<'_> {
         }
         let texts = secret::texts(&object.spec, &origins)?;
         let target = self.refused(&inputs).await?;
-        let note = |problem: &Problem| {
-            let refusal = Refusal { inputs: inputs.clone(), target: target.clone(), problem: problem.clone() };
-            ctx.refusals.note(object, refusal);
+        let note = |problem: &Problem, of_target: bool| {
+            let (inputs, target) = (inputs.clone(), target.clone());
+            ctx.refusals.note(object, Refusal::new(inputs, target, of_target, problem.clone()));
         };
         let desired = self.desired(resolution, texts, &inputs).await;
         let desired = desired.inspect_err(|problem| {
             if is_of_content(problem) {
-                note(problem);
+                note(problem, false);
             }
         })?;
         let Some((desired, newest)) = desired else { return Ok(false) };
@@ -147,7 +147,7 @@ impl Look<'_> {
         let written = write(object, ctx, &desired, notes).await;
         let written = written.inspect_err(|problem| {
             if is_of_target(problem) {
-                note(problem);
+                note(problem, true);
             }
         })?;
         ctx.refusals.clear(object);
@@ -163,13 +163,13 @@ impl Look<'_> {
         let Self { object, ctx, request, .. } = self;
         let Some(refusal) = ctx.refusals.of(object).filter(|_| !request.look) else { return Ok(None) };
         let mut target = None;
-        if is_of_target(&refusal.problem) {
+        if refusal.of_target {
             let (api, name) = (ctx.api::<Secret>(&object.namespace().unwrap_or_default()), secret::target_name(object));
             let meta = api.get_metadata_opt(name).await;
             let meta = meta.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
             target = Some(meta.and_then(|meta| meta.metadata.resource_version).unwrap_or_default());
         }
-        if refusal.inputs == inputs && refusal.target == target { Err(refusal.problem) } else { Ok(target) }
+        if refusal.holds(inputs, target.as_deref()) { Err(refusal.problem) } else { Ok(target) }
     }
 
     /// What the Secret should hold, and when the item changed that changed last. Nothing while something is still being
