@@ -116,14 +116,14 @@ async fn reconcile(object: &ExternalSecret, ctx: &Context) -> Result<Action, Pro
     let (request, hold) = (secret::request(object), secret::hold(object, ctx.now())?);
     // From here on every change wakes this object, until it is known which ones concern it.
     interested(object, ctx, None);
-    let resolution = match resolve(object, ctx, wanted, &request).await {
+    let mut resolution = match resolve(object, ctx, wanted, &request).await {
         Ok(Some(resolution)) => resolution,
         Ok(None) => return Ok(Action::await_change()),
         Err(problem) if is_of_the_store(&problem) && stays(object, ctx).await? => return Ok(Action::await_change()),
         Err(problem) => return Err(problem),
     };
     let look = Look { object, ctx, request, hold, known: known(object, ctx).await? };
-    if !look.sync(&resolution).await? {
+    if !look.sync(&mut resolution).await? {
         return Ok(Action::await_change());
     }
     interested(object, ctx, Some(&resolution));

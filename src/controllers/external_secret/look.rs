@@ -89,7 +89,20 @@ pub(super) async fn known(object: &ExternalSecret, ctx: &Context) -> Result<Opti
 
 impl Look<'_> {
     /// Brings the Secret up to date. False while something is still being fetched, which wakes the object.
-    pub(super) async fn sync(&self, resolution: &Resolution) -> Result<bool, Problem> {
+    pub(super) async fn sync(&self, resolution: &mut Resolution) -> Result<bool, Problem> {
+        match self.attempt(resolution).await {
+            // Items match a search and have nothing that it wants: the one that had it may be gone.
+            Err(problem)
+                if secret::is_gone(self.object, &problem)
+                    && resolution.set_aside(self.object, self.ctx, &problem).await? =>
+            {
+                self.attempt(resolution).await
+            }
+            result => result,
+        }
+    }
+
+    async fn attempt(&self, resolution: &Resolution) -> Result<bool, Problem> {
         let Self { object, ctx, .. } = self;
         let nothing = resolution.resolved.is_empty();
         if self.hold != Hold::No && self.keeps(resolution, None).await? {

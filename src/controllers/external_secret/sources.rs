@@ -40,6 +40,8 @@ pub(super) struct Missing {
     pub(super) wanted: Wanted,
     pub(super) source: Source,
     pub(super) problem: Problem,
+    /// Items that are there and have nothing that is asked for.
+    pub(super) without: Vec<Found>,
 }
 
 /// What the references mean now.
@@ -52,6 +54,35 @@ pub(super) struct Resolution {
 impl Resolution {
     pub(super) fn found(&self) -> Vec<Found> {
         self.resolved.iter().flat_map(|resolved| resolved.found.iter().cloned()).collect()
+    }
+
+    /// All items that are known to be there.
+    fn seen(&self) -> Vec<Found> {
+        self.found().into_iter().chain(self.missing.iter().flat_map(|missing| missing.without.clone())).collect()
+    }
+
+    /// Counts searches that find items, and nothing in them, as missing. False where there are none.
+    pub(super) async fn set_aside(
+        &mut self,
+        object: &ExternalSecret,
+        ctx: &Context,
+        problem: &Problem,
+    ) -> Result<bool, Problem> {
+        let before = self.missing.len();
+        let mut kept = Vec::new();
+        for resolved in std::mem::take(&mut self.resolved) {
+            let is_search = matches!(resolved.wanted.what, What::Search(_));
+            let one = std::slice::from_ref(&resolved);
+            let fetched = if is_search { fetch(object, ctx, one, false).await? } else { None };
+            if fetched.is_some_and(|fetched| fetched.yields.iter().all(|(_, values)| values.is_empty())) {
+                let Resolved { wanted, source, found } = resolved;
+                self.missing.push(Missing { wanted, source, problem: problem.clone(), without: found });
+            } else {
+                kept.push(resolved);
+            }
+        }
+        self.resolved = kept;
+        Ok(self.missing.len() > before)
     }
 
     pub(super) fn is_otp(&self) -> bool {
@@ -96,7 +127,7 @@ pub(super) async fn resolve(
             Ok(Some(found)) => resolution.resolved.push(Resolved { wanted, source, found }),
             Ok(None) => return Ok(None),
             Err(problem) if secret::is_gone(object, &problem) => {
-                resolution.missing.push(Missing { wanted, source, problem });
+                resolution.missing.push(Missing { wanted, source, problem, without: Vec::new() });
             }
             Err(problem) => return Err(problem),
         }
@@ -113,7 +144,7 @@ pub(super) async fn prove_gone(
     items: &str,
 ) -> Result<Option<Vec<Suspect>>, Problem> {
     let Some(first) = resolution.missing.first() else { return Ok(Some(Vec::new())) };
-    let suspects = secret::suspects(items, &resolution.found());
+    let suspects = secret::suspects(items, &resolution.seen());
     if suspects.is_empty() {
         return Err(first.problem.clone());
     }
