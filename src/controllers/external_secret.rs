@@ -116,22 +116,35 @@ async fn reconcile(object: &ExternalSecret, ctx: &Context) -> Result<Action, Pro
     let (request, hold) = (secret::request(object), secret::hold(object, ctx.now())?);
     // From here on every change wakes this object, until it is known which ones concern it.
     interested(object, ctx, None);
-    let mut resolution = match resolve(object, ctx, wanted, &request).await {
+    let look = Look { object, ctx, request, hold, known: None };
+    let mut resolution = match resolve(object, ctx, wanted, &look.request).await {
         Ok(Some(resolution)) => resolution,
         Ok(None) => return Ok(Action::await_change()),
         Err(problem) if is_of_the_store(&problem) && stays(object, ctx).await? => return Ok(Action::await_change()),
-        Err(problem) => return Err(problem),
+        Err(problem) if look.hold == Hold::No => return Err(problem),
+        Err(problem) => {
+            let look = Look { known: known(object, ctx).await?, ..look };
+            // What is held stays, whether its items are found or not.
+            return if look.is_held().await? { Ok(later(look.hold, ctx)) } else { Err(problem) };
+        }
     };
-    let look = Look { object, ctx, request, hold, known: known(object, ctx).await? };
+    let look = Look { known: known(object, ctx).await?, ..look };
     if !look.sync(&mut resolution).await? {
         return Ok(Action::await_change());
     }
     interested(object, ctx, Some(&resolution));
     Ok(match look.hold {
-        Hold::Until(at) => Action::requeue((at - ctx.now()).to_std().unwrap_or_default() + Duration::from_secs(1)),
-        _ if resolution.is_otp() => Action::requeue(next_step(ctx.now())),
-        Hold::No | Hold::Yes => Action::await_change(),
+        Hold::No | Hold::Yes if resolution.is_otp() => Action::requeue(next_step(ctx.now())),
+        hold => later(hold, ctx),
     })
+}
+
+/// When an object that is in sync is looked at again by itself.
+fn later(hold: Hold, ctx: &Context) -> Action {
+    match hold {
+        Hold::Until(at) => Action::requeue((at - ctx.now()).to_std().unwrap_or_default() + Duration::from_secs(1)),
+        Hold::No | Hold::Yes => Action::await_change(),
+    }
 }
 
 /// Tells the hub which changes concern the object: all of its stores, or (once it is in sync) those of its items.

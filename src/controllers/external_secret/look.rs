@@ -102,6 +102,11 @@ impl Look<'_> {
         }
     }
 
+    /// Whether the Secret was written and is held as it is, whatever became of its items.
+    pub(super) async fn is_held(&self) -> Result<bool, Problem> {
+        Ok(self.hold != Hold::No && self.keeps(&Resolution::default(), None).await?)
+    }
+
     async fn attempt(&self, resolution: &Resolution) -> Result<bool, Problem> {
         let Self { object, ctx, .. } = self;
         let nothing = resolution.resolved.is_empty();
@@ -210,7 +215,7 @@ impl Look<'_> {
         if !Policy::of(self.object).shares {
             self.ctx.secrets.wrote(&secret);
         }
-        if resolution.resolved.is_empty() {
+        if resolution.resolved.is_empty() && self.hold == Hold::No {
             return Ok(());
         }
         self.synced(resolution, Some(&Written { secret, ..written })).await
@@ -225,7 +230,7 @@ impl Look<'_> {
         let binding = self.object.status.as_ref().and_then(|status| status.binding.as_ref());
         let same = binding.is_some_and(|binding| binding.generation == self.object.metadata.generation);
         if is_bound(self.object, known) && (same || inputs.is_none()) {
-            if !resolution.resolved.is_empty() {
+            if !resolution.resolved.is_empty() || self.hold != Hold::No {
                 self.synced(resolution, None).await?;
             }
             return Ok(true);
@@ -300,6 +305,8 @@ impl Look<'_> {
     fn message(&self, resolution: &Resolution, name: &str) -> String {
         let items: BTreeSet<String> = resolution.found().into_iter().map(|found| found.item).collect();
         let items = match items.len() {
+            // Held, and its items are not there any more.
+            0 => "its items".to_owned(),
             1 => "its item".to_owned(),
             count => format!("its {count} items"),
         };
