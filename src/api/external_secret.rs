@@ -578,6 +578,9 @@ pub struct Binding {
     /// The generation of the `ExternalSecret` that it was made for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
+    /// A hash of the labels and annotations of the `ExternalSecret` that it was made for, without those of tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata_hash: Option<String>,
 }
 
 /// An `ExternalSecret`'s phase.

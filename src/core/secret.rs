@@ -16,7 +16,7 @@ mod texts;
 pub use change::{changeable, keep_type};
 pub use declared::{Entry, Wanted, What, target_name, wanted};
 pub use gone::{Suspect, after_deletion, is_gone, suspects, without};
-pub use hold::{Hold, hold};
+pub use hold::{Hold, hold, is_made_for, metadata_hash};
 pub use object::{
     Notes, contested_key, data_hash, differs, is_intact, manager, note, object, owner_reference, reference,
     surplus_keys,

@@ -89,6 +89,7 @@ struct Mark<'a> {
     generation: &'a str,
     requested: &'a str,
     forced: &'a str,
+    metadata: &'a str,
 }
 
 impl<'a> Mark<'a> {
@@ -99,7 +100,7 @@ impl<'a> Mark<'a> {
             return None;
         }
         let mut next = || parts.next().unwrap_or_default();
-        Some(Self { observed, secret: next(), generation: next(), requested: next(), forced: next() })
+        Some(Self { observed, secret: next(), generation: next(), requested: next(), forced: next(), metadata: next() })
     }
 }
 
@@ -135,6 +136,7 @@ fn status_in_our_terms(status: &EsoStatus, object: &ExternalSecret) -> ExternalS
         name: binding.name.clone(),
         resource_version: Some(mark.secret.to_owned()),
         generation: mark.generation.parse().ok(),
+        metadata_hash: Some(mark.metadata.to_owned()).filter(|hash| !hash.is_empty()),
     });
     let same = |text: &str, hash: &str| short(Some(text)) == hash && !hash.is_empty();
     let annotation = |name: &str| object.metadata.annotations.as_ref().and_then(|map| map.get(name)).cloned();
@@ -179,6 +181,7 @@ pub fn status(object: &ExternalSecret, status: &ExternalSecretStatus) -> EsoStat
         text(binding.and_then(|binding| binding.generation).map(|generation| generation.to_string())),
         short(status.last_handled_reconcile_at.as_deref()),
         short(forced),
+        text(binding.and_then(|binding| binding.metadata_hash.clone())),
     ];
     EsoStatus {
         refresh_time: status.refresh_time,

@@ -228,7 +228,7 @@ impl Look<'_> {
             return Ok(false);
         }
         let binding = self.object.status.as_ref().and_then(|status| status.binding.as_ref());
-        let same = binding.is_some_and(|binding| binding.generation == self.object.metadata.generation);
+        let same = binding.is_some_and(|binding| secret::is_made_for(binding, self.object));
         if is_bound(self.object, known) && (same || inputs.is_none()) {
             if !resolution.resolved.is_empty() || self.hold != Hold::No {
                 self.synced(resolution, None).await?;
@@ -295,6 +295,7 @@ impl Look<'_> {
                 name: name.to_owned(),
                 resource_version: written.secret.resource_version(),
                 generation: object.metadata.generation,
+                metadata_hash: Some(secret::metadata_hash(object)),
             });
         }
         let message = self.message(resolution, name);

@@ -1,11 +1,12 @@
 //! Whether a Secret that is written stays as it is although its items changed.
 
+use super::object::own;
 use crate::{
     api::{
         common::{Duration, Time},
-        external_secret::{ExternalSecret, RefreshPolicy, SyncWindowKind, SyncWindows},
+        external_secret::{Binding, ExternalSecret, RefreshPolicy, SyncWindowKind, SyncWindows},
     },
-    core::{problem::Problem, schedule::Schedule},
+    core::{names, problem::Problem, schedule::Schedule},
 };
 
 /// Steps after which the search for the end of windows that follow each other gives up.
@@ -31,7 +32,7 @@ pub fn hold(object: &ExternalSecret, now: Time) -> Result<Hold, Problem> {
     let opens = object.spec.sync_windows.as_ref().map(|windows| opens(windows, seed, now)).transpose()?;
     let Some(binding) = object.status.as_ref().and_then(|status| status.binding.as_ref()) else { return Ok(Hold::No) };
     // Not the observed generation, which a failure counts up too.
-    let unchanged = object.metadata.generation == binding.generation;
+    let unchanged = is_made_for(binding, object);
     let never = object.spec.refresh_interval.is_some_and(|interval| interval.as_std().is_zero());
     let held = match object.spec.refresh_policy {
         Some(RefreshPolicy::CreatedOnce) => true,
@@ -44,6 +45,19 @@ pub fn hold(object: &ExternalSecret, now: Time) -> Result<Hold, Problem> {
         Some(Some(at)) if unchanged && at > now => Hold::Until(at),
         _ => Hold::No,
     })
+}
+
+/// Whether a Secret was made for the object as it is. One whose labels were not noted counts as made for the present ones.
+pub fn is_made_for(binding: &Binding, object: &ExternalSecret) -> bool {
+    let same_metadata = |noted: &String| *noted == metadata_hash(object);
+    binding.generation == object.metadata.generation && binding.metadata_hash.as_ref().is_none_or(same_metadata)
+}
+
+/// A hash of an object's labels and annotations, without those that tools keep for themselves.
+pub fn metadata_hash(object: &ExternalSecret) -> String {
+    let of = |map| serde_json::to_string(&own(map)).unwrap_or_default();
+    let (labels, annotations) = (object.metadata.labels.as_ref(), object.metadata.annotations.as_ref());
+    names::hash(&[&of(labels), &of(annotations)], 16)
 }
 
 /// When routine refreshes are allowed: now, later, or (none) never.
@@ -75,10 +89,7 @@ fn opens(windows: &SyncWindows, seed: &str, now: Time) -> Result<Option<Time>, P
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        api::external_secret::{Binding, ExternalSecretStatus},
-        core::problem::Reason,
-    };
+    use crate::{api::external_secret::ExternalSecretStatus, core::problem::Reason};
 
     fn held(spec: &serde_json::Value, synced_generation: Option<i64>, now: &str) -> Result<Hold, Problem> {
         let mut object: ExternalSecret = serde_json::from_value(serde_json::json!({
@@ -88,7 +99,12 @@ mod tests {
         .unwrap();
         object.status = synced_generation.map(|generation| ExternalSecretStatus {
             observed_generation: 3,
-            binding: Some(Binding { name: "radarr".into(), resource_version: None, generation: Some(generation) }),
+            binding: Some(Binding {
+                name: "radarr".into(),
+                resource_version: None,
+                generation: Some(generation),
+                metadata_hash: Some(metadata_hash(&object)),
+            }),
             ..ExternalSecretStatus::default()
         });
         hold(&object, now.parse().unwrap())
@@ -109,6 +125,28 @@ mod tests {
             let found = held(&spec, synced_generation, "2026-11-03T07:08:09Z").unwrap();
             assert_eq!(found, expected, "{spec} {synced_generation:?}");
         }
+    }
+
+    #[test]
+    fn a_changed_label_counts_as_a_change_and_what_tools_note_does_not() {
+        let holds = |labels: serde_json::Value, annotations: serde_json::Value| {
+            let mut object: ExternalSecret = serde_json::from_value(serde_json::json!({
+                "apiVersion": "strongroom.dev/v1alpha1", "kind": "ExternalSecret",
+                "metadata": {"name": "radarr", "generation": 3, "labels": {"a": "1"}}, "spec": {"refreshPolicy": "OnChange"},
+            }))
+            .unwrap();
+            let (generation, metadata_hash) = (Some(3), Some(metadata_hash(&object)));
+            let binding = Binding { name: "radarr".into(), resource_version: None, generation, metadata_hash };
+            object.status = Some(ExternalSecretStatus { binding: Some(binding), ..ExternalSecretStatus::default() });
+            object.metadata.labels = serde_json::from_value(labels).unwrap();
+            object.metadata.annotations = serde_json::from_value(annotations).unwrap();
+            hold(&object, "2026-11-03T07:08:09Z".parse().unwrap()).unwrap()
+        };
+        let (one, none) = (serde_json::json!({"a": "1"}), serde_json::json!({}));
+        assert_eq!(holds(one.clone(), none.clone()), Hold::Yes);
+        assert_eq!(holds(one.clone(), serde_json::json!({"force-sync": "1", "argocd.argoproj.io/x": "y"})), Hold::Yes);
+        assert_eq!(holds(one, serde_json::json!({"note": "1"})), Hold::No);
+        assert_eq!(holds(serde_json::json!({"a": "2"}), none), Hold::No);
     }
 
     #[test]

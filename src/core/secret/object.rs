@@ -91,12 +91,14 @@ pub(super) fn copied(object: &ExternalSecret) -> (BTreeMap<String, String>, BTre
     if object.spec.target.template.is_some() || Policy::of(object).shares {
         return (BTreeMap::new(), BTreeMap::new());
     }
-    let of = |map: Option<&BTreeMap<String, String>>| {
-        let all = map.into_iter().flatten();
-        let fits = all.filter(|(key, _)| !NOT_COPIED.iter().any(|prefix| key.starts_with(prefix)));
-        fits.map(|(key, value)| (key.clone(), value.clone())).collect()
-    };
-    (of(object.metadata.labels.as_ref()), of(object.metadata.annotations.as_ref()))
+    (own(object.metadata.labels.as_ref()), own(object.metadata.annotations.as_ref()))
+}
+
+/// Labels or annotations without those that tools keep for themselves.
+pub(super) fn own(map: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let all = map.into_iter().flatten();
+    let fits = all.filter(|(key, _)| !NOT_COPIED.iter().any(|prefix| key.starts_with(prefix)));
+    fits.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// The Secret as it is applied. The notes become annotations, by which a restarted controller sees that nothing
