@@ -213,8 +213,38 @@ fn find_takes_the_items_of_a_tag_and_sees_new_ones() {
     has_keys("an item appears", place, "app", &["KEY_1"]);
     put("s-find-2", json!({"KEY_2": "two"}));
     has_keys("another one", place, "app", &["KEY_1", "KEY_2"]);
+    // What others have of what is searched does not count: the one that had it is gone.
+    for policy in ["Delete", "Merge", "Retain"] {
+        let find = json!({"find": {"tags": {"s-find": ""}, "name": {"regexp": "^OTHER"}}});
+        declare(place, &policy.to_lowercase(), &json!({"target": {"deletionPolicy": policy}, "dataFrom": [find]}));
+        has_keys("one of them has it", place, &policy.to_lowercase(), &["OTHER"]);
+    }
     delete_item("s-find-1");
     has_keys("one goes", place, "app", &["KEY_2"]);
+    eventually("Delete deletes", SOON, || get("secret", place, "delete").is_none().then_some(()));
+    has_keys("Merge leaves a Secret without it", place, "merge", &[]);
+    ready("externalsecret", place, "retain", "False", "NoMatch");
+    has_keys("Retain retains", place, "retain", &["OTHER"]);
+}
+
+#[test]
+fn what_is_held_stays_when_its_item_is_gone() {
+    let _guard = beside_others();
+    let place = "s-held-gone";
+    namespace(place);
+    put_item("s-held-gone", &json!({"KEY": "one"}));
+    for (name, policy) in [("once", "CreatedOnce"), ("change", "OnChange")] {
+        declare(place, name, &json!({"refreshPolicy": policy, "dataFrom": [{"extract": {"key": "s-held-gone"}}]}));
+        ready("externalsecret", place, name, "True", "Synced");
+    }
+    declare(place, "free", &json!({"dataFrom": [{"extract": {"key": "s-held-gone"}}]}));
+    ready("externalsecret", place, "free", "True", "Synced");
+    delete_item("s-held-gone");
+    ready("externalsecret", place, "free", "False", "ItemNotFound");
+    for name in ["once", "change"] {
+        ready("externalsecret", place, name, "True", "Synced");
+        assert_eq!(secret_value(place, name, "KEY").as_deref(), Some("one"), "{name}");
+    }
 }
 
 #[test]
