@@ -250,8 +250,13 @@ where
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Handle<K> {
     /// Has an object looked at now.
     pub fn wake(&self, object: &K) {
+        self.wake_named(ObjectRef::from_obj(object));
+    }
+
+    /// Has an object looked at now that is known by its name.
+    pub(super) fn wake_named(&self, object: ObjectRef<K>) {
         // The receiver lives as long as the controllers do.
-        let _ = self.wake.send(ObjectRef::from_obj(object));
+        let _ = self.wake.send(object);
     }
 
     /// Has the object of that namespace and name looked at now.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{
     Api, ResourceExt,
     core::PartialObjectMeta,
-    runtime::{WatchStreamExt, controller::Action, watcher},
+    runtime::{WatchStreamExt, watcher},
 };
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         destination,
         errand::{self, Errand},
         maintenance,
-        runner::Reconcile,
+        runner::{Action, Reconcile},
         wake::touched,
     },
     core::{

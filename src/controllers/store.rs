@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::Stream;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{
-    Api, ResourceExt,
-    runtime::{controller::Action, watcher},
-};
+use kube::{Api, ResourceExt, runtime::watcher};
 
 use crate::{
     api::{
@@ -23,7 +20,7 @@ use crate::{
     controllers::{
         connect::{Place, Registration, Source, problem},
         context::{Context, Handle, Stores},
-        runner::Reconcile,
+        runner::{Action, Reconcile},
         takeover::{events, is_left, users},
     },
     core::{

@@ -17,7 +17,7 @@ use std::{
 use futures::Stream;
 use kube::{
     Api, Resource, ResourceExt,
-    runtime::{controller::Action, events::EventType, watcher},
+    runtime::{events::EventType, watcher},
 };
 use tokio::{sync::watch, time::sleep};
 
@@ -37,7 +37,7 @@ use crate::{
     controllers::{
         context::{Context, Handle, Stores},
         external_secret,
-        runner::Reconcile,
+        runner::{Action, Reconcile},
     },
     core::{
         problem::{Problem, Reason},

@@ -5,7 +5,6 @@ use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
     core::PartialObjectMeta,
-    runtime::controller::Action,
 };
 use serde_json::json;
 
@@ -16,7 +15,10 @@ use crate::{
         external_secret::ExternalSecret,
     },
     clients::cluster,
-    controllers::{context::Context, runner::Reconcile},
+    controllers::{
+        context::Context,
+        runner::{Action, Reconcile},
+    },
     core::{
         problem::{Problem, Reason},
         secret,
