@@ -31,8 +31,8 @@ use crate::{
         store::{ClusterSecretStore, SecretStore},
     },
     controllers::{
-        connect::Hub, declared_metrics::Failures, metrics::Metrics, queue::Queue, refusals::Refusals, secrets::Secrets,
-        takeover::Takeover,
+        connect::Hub, credentials::Credentials, declared_metrics::Failures, metrics::Metrics, namespaces::Namespaces,
+        queue::Queue, refusals::Refusals, secrets::Secrets, takeover::Takeover,
     },
     core::{answer, fingerprint::Fingerprints, job::Image},
 };
@@ -58,6 +58,10 @@ pub struct Context {
     pub connect: Arc<Hub>,
     /// The Secrets that matter to ExternalSecrets.
     pub secrets: Secrets,
+    /// What holds the credentials of stores and repository objects.
+    pub(crate) credentials: Credentials,
+    /// The labels of namespaces.
+    pub(crate) namespaces: Namespaces,
     /// Why nothing came of ExternalSecrets.
     pub refusals: Refusals,
     /// How often looks at ExternalSecrets failed.

@@ -29,6 +29,7 @@ pub mod backup;
 mod children;
 pub mod connect;
 pub mod context;
+mod credentials;
 mod declared_metrics;
 pub mod destination;
 mod errand;
@@ -41,6 +42,7 @@ mod later;
 pub mod lease;
 mod maintenance;
 pub mod metrics;
+mod namespaces;
 pub mod queue;
 pub mod refusals;
 pub mod repository;
@@ -92,7 +94,8 @@ async fn kinds(
             children::<VolumeSnapshot>(ctx.clone(), Api::all(ctx.client.clone()), &[VolumeBackup::KIND]),
             children::<VolumeSnapshotContent>(ctx.clone(), ctx.global(), &[VolumeBackup::KIND]),
             forward(ctx.clone(), wakes),
-            repository::watch_credentials(ctx.clone()),
+            credentials::watch_credentials(ctx.clone()),
+            namespaces::watch_namespaces(ctx.clone()),
             sweep::run(ctx.clone()),
             keep::run(ctx.clone()),
         )

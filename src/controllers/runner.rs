@@ -148,10 +148,10 @@ impl<K: Reconcile> Pace<K> {
 
     /// Another of that name is not made to wait for what this one met.
     fn forget(&self, object: &K) {
-        let place = ObjectRef::from_obj(object);
+        let name = ObjectRef::from_obj(object);
         self.retries.reset(&key(object));
-        self.routine.gone(&place);
-        self.later.set(&place, None);
+        self.routine.gone(&name);
+        self.later.set(&name, None);
     }
 
     fn retain(&self, exists: impl Fn(&ObjectRef<K>) -> bool) {
@@ -210,13 +210,13 @@ async fn look<K: Reconcile>(
     ctx: Arc<Context>,
     pace: Arc<Pace<K>>,
 ) -> Result<controller::Action, Infallible> {
-    let place = ObjectRef::from_obj(&*object);
-    let _place = pace.routine.started(&place);
-    pace.later.set(&place, None);
+    let name = ObjectRef::from_obj(&*object);
+    let _place = pace.routine.started(&name);
+    pace.later.set(&name, None);
     let Action(next) = observed(object.clone(), &ctx, &pace.retries).await;
     // A look at an object that went away meanwhile may have noted something of it again.
     match fate(&K::handle(&ctx.stores).store, &object) {
-        Fate::There => pace.later.set(&place, next),
+        Fate::There => pace.later.set(&name, next),
         Fate::Replaced => {}
         Fate::Gone => {
             pace.forget(&object);
