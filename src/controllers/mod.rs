@@ -87,6 +87,9 @@ async fn kinds(
     let watches = async {
         tokio::join!(
             takeover::discover(ctx.clone()),
+            takeover::follow(ctx.clone()),
+            takeover::watch_pushes(ctx.clone()),
+            takeover::recount(ctx.clone()),
             secrets::watch_ours(ctx.clone()),
             secrets::watch_referred(ctx.clone()),
             children::<Job>(ctx.clone(), ctx.own(), &MOVES_DATA),

@@ -91,7 +91,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         "Strongroom watches SecretStores, ExternalSecrets, ResticRepositories, VolumeBackups and VolumeRestores \
          in all namespaces; movers run in its own"
     );
-    let fingerprints = key::read(&Api::namespaced(client.clone(), &settings.namespace)).await?;
+    let (fingerprints, taken) = key::read(&Api::namespaced(client.clone(), &settings.namespace)).await?;
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(settings.identity.clone()) };
     let (stores, feeds) = stores();
     let (connect, wakes) = Hub::new();
@@ -118,7 +118,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         namespaces: Namespaces::default(),
         refusals: Refusals::default(),
         failures,
-        takeover: Takeover::default(),
+        takeover: Takeover::new(taken),
         fingerprints,
         restart: settings.restart,
         queue: Queue::new(settings.movers),

@@ -5,7 +5,7 @@ mod registration;
 use std::{sync::Arc, time::Duration};
 
 use futures::Stream;
-use kube::{Api, ResourceExt, runtime::watcher};
+use kube::{Api, Resource, ResourceExt, runtime::watcher};
 
 use registration::registration;
 
@@ -35,8 +35,6 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(15);
 /// How long a server's first answer is waited for here; it wakes the store when it takes longer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often it is counted who uses a store of External Secrets Operator's.
-const COUNT: Duration = Duration::from_secs(30);
 /// What every kind of store is.
 trait AnyStore: Reconcile {
     const GROUP: Group = Group::Strongroom;
@@ -116,7 +114,8 @@ macro_rules! eso_store {
             }
 
             fn with_status(&self, status: StoreStatus, users: Option<&Users>, now: Time) -> Self {
-                Self { status: Some(takeover::store_status(self.status.as_ref(), &status, users, now)), ..self.clone() }
+                let status = takeover::store_status(&self.metadata, self.status.as_ref(), &status, users, now);
+                Self { status: Some(status), ..self.clone() }
             }
 
             fn says_the_same_as(&self, other: &Self) -> bool {
@@ -148,12 +147,16 @@ macro_rules! eso_store {
                 ctx.takeover.hold(&key, if is_ours { Some(Hold::Ours) } else { leaves.then_some(Hold::Leaving) });
             }
 
+            fn listed(ctx: &Context) {
+                ctx.takeover.listed_stores(&Self::kind(&()));
+            }
+
             async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
                 let key = object.key();
                 match ctx.takeover.held(&key) {
                     Some(Hold::Ours) => {
                         let users = users(&ctx, &key).await;
-                        reconcile(&*object, &ctx, Some(&users)).await.map(|_| Action::requeue(COUNT))
+                        reconcile(&*object, &ctx, Some(&users)).await
                     }
                     Some(Hold::Leaving) if !is_left(&ctx, &key) => {
                         forget(&ctx, &key);
@@ -183,6 +186,7 @@ macro_rules! eso_store {
             }
 
             fn deleted(&self, ctx: &Context) {
+                ctx.takeover.tell(&self.key(), None);
                 // Its ExternalSecrets stay ours: they may be deleted next, with nobody else there to let them go.
                 forget(ctx, &self.key());
             }

@@ -35,7 +35,7 @@ pub(crate) async fn succeed(object: &ExternalSecret, ctx: &Context) -> Result<()
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let before = ctx.stores.eso_external_secrets.by_name(Some(&namespace), &name).filter(|before| {
         let same = before.target().1 == secret::target_name(object);
-        object.spec.group == Group::Strongroom && same && ctx.takeover.role(before) == Role::Ours
+        object.spec.group == Group::Strongroom && same && super::role(ctx, before) == Role::Ours
     });
     let Some(before) = before else { return Ok(()) };
     let api: Api<Secret> = ctx.api(&namespace);
