@@ -13,6 +13,7 @@ mod shapes;
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod support;
 mod takeover;
+mod workload;
 
 use std::{
     collections::BTreeMap,

@@ -22,6 +22,7 @@ mod progress;
 mod proxy;
 mod quiet;
 mod restores;
+mod rotation;
 mod scale;
 mod secrets;
 mod soak;
