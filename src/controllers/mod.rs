@@ -34,6 +34,7 @@ mod declared_metrics;
 pub mod destination;
 mod errand;
 pub mod external_secret;
+mod fate;
 pub mod http;
 pub mod jobs;
 mod keep;

@@ -16,7 +16,7 @@ use kube::{
         controller::{self, Config, Controller},
         events::EventType,
         predicates,
-        reflector::{self, ObjectRef, Store},
+        reflector::{self, ObjectRef},
         watcher,
     },
 };
@@ -28,6 +28,7 @@ use crate::{
     clients::{cluster, guarded::Guarded},
     controllers::{
         context::{Context, Feed, Handle, Stores},
+        fate::{Fate, fate},
         later::Later,
         metrics::{KindLabels, ProblemLabels},
         retries::{Retries, key},
@@ -226,23 +227,6 @@ async fn look<K: Reconcile>(
     Ok(controller::Action::await_change())
 }
 
-/// What has become of an object since a look at it started.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    There,
-    /// Another one has its name.
-    Replaced,
-    Gone,
-}
-
-fn fate<K: Resource<DynamicType = ()> + Clone>(store: &Store<K>, object: &K) -> Fate {
-    match store.get(&ObjectRef::from_obj(object)) {
-        None => Fate::Gone,
-        Some(found) if found.meta().uid == object.meta().uid => Fate::There,
-        Some(_) => Fate::Replaced,
-    }
-}
-
 /// A reconcile with what is the same for every kind around it.
 async fn observed<K: Reconcile>(object: Arc<K>, ctx: &Arc<Context>, retries: &Retries) -> Action {
     let key = key(&*object);
@@ -330,8 +314,6 @@ fn valid<K: Reconcile>(
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::ConfigMap;
-
     use super::*;
 
     #[tokio::test]
@@ -340,24 +322,5 @@ mod tests {
         let problem = contained(panics).await.unwrap_err();
         assert_eq!(problem.reason, Reason::InternalError);
         assert!(!problem.message.contains("canary"));
-    }
-
-    #[test]
-    fn of_what_went_away_during_a_look_nothing_is_noted() {
-        let config = |uid: &str| {
-            let mut config = ConfigMap::default();
-            config.metadata.name = Some("a".to_owned());
-            config.metadata.namespace = Some("media".to_owned());
-            config.metadata.uid = Some(uid.to_owned());
-            config
-        };
-        let (store, mut writer) = reflector::store::<ConfigMap>();
-        assert_eq!(fate(&store, &config("1")), Fate::Gone);
-        writer.apply_watcher_event(&watcher::Event::Apply(config("1")));
-        assert_eq!(fate(&store, &config("1")), Fate::There);
-        writer.apply_watcher_event(&watcher::Event::Apply(config("2")));
-        assert_eq!(fate(&store, &config("1")), Fate::Replaced);
-        writer.apply_watcher_event(&watcher::Event::Delete(config("2")));
-        assert_eq!(fate(&store, &config("2")), Fate::Gone);
     }
 }

@@ -174,7 +174,8 @@ impl Takeover {
         self.known.send_if_modified(|known| {
             let before = known.matters();
             known.is_served = is_there;
-            // All that are there are listed anew.
+            // All that are there are listed anew, and so are the ExternalSecrets.
+            known.changes += 1;
             known.listed = STORES.into_iter().filter(|kind| !served.contains(kind)).collect();
             let had = !is_there && !std::mem::take(&mut known.holds).is_empty();
             had || known.matters() != before
