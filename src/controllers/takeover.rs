@@ -26,7 +26,7 @@ pub(crate) use watches::events;
 
 use crate::{
     api::{
-        common::{Condition, Group, Time},
+        common::{Condition, Time},
         eso::{EsoExternalSecret, FINALIZER},
         external_secret::{ExternalSecret, ExternalSecretStatus},
     },
@@ -166,14 +166,16 @@ pub(crate) async fn set_status(
 fn role(ctx: &Context, object: &EsoExternalSecret) -> Role {
     let was_mixed = object.metadata.uid.as_ref().is_some_and(|uid| ctx.takeover.mixed().contains(uid));
     let known = ctx.takeover.known();
-    let is_gone = |store: &StoreKey| {
-        let (namespace, stores) = (store.namespace.as_deref(), &ctx.stores);
-        store.group == Group::ExternalSecrets
-            && known.is_complete()
-            && stores.eso_secret_stores.by_name(namespace, &store.name).is_none()
-            && (namespace.is_some() || stores.eso_cluster_secret_stores.by_name(None, &store.name).is_none())
-    };
+    let is_gone = |store: &StoreKey| known.is_complete() && !is_there(ctx, store);
     takeover::role(object, &known.holds, was_mixed, is_gone)
+}
+
+/// Whether the watch knows a store of ESO's.
+fn is_there(ctx: &Context, store: &StoreKey) -> bool {
+    match store.namespace.as_deref() {
+        Some(namespace) => ctx.stores.eso_secret_stores.by_name(Some(namespace), &store.name).is_some(),
+        None => ctx.stores.eso_cluster_secret_stores.by_name(None, &store.name).is_some(),
+    }
 }
 
 /// How long External Secrets Operator may take to let an ExternalSecret go.

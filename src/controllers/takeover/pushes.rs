@@ -12,6 +12,7 @@ use kube::{
 };
 use tokio::sync::watch;
 
+use super::is_there;
 use crate::{
     api::{
         common::ESO_GROUP,
@@ -80,7 +81,7 @@ impl Pushes {
 /// Sees whether PushSecrets are to be watched: while a store is ours, and where ESO has such a kind.
 pub(super) async fn discover(ctx: &Context) {
     let of = &ctx.takeover.pushes;
-    if ctx.takeover.ours().is_empty() {
+    if !ctx.takeover.ours().iter().any(|store| is_there(ctx, store)) {
         return of.watch(false, Listed::NotYet);
     }
     if *of.watched.borrow() {
