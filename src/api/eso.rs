@@ -6,18 +6,21 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::CustomResource;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 
 use super::{
     MANAGER,
-    common::{ConditionStatus, ESO_GROUP, StoreRef, Time},
+    common::{ConditionStatus, ESO_GROUP, StoreKind, StoreRef, Time},
     external_secret::ExternalSecretSpec,
     store::StoreSpec,
 };
 
 /// ESO's finalizer on ExternalSecrets.
 pub const FINALIZER: &str = "externalsecrets.external-secrets.io/externalsecret-cleanup";
+/// ESO's finalizer on stores that PushSecrets with deletionPolicy Delete refer to.
+pub const STORE_FINALIZER: &str = "secretstore.externalsecrets.io/finalizer";
 /// ESO's label on what it manages.
 pub const MANAGED: &str = "reconcile.external-secrets.io/managed";
 /// ESO's label of a Secret that says, as a hash, which ExternalSecret made it.
@@ -74,6 +77,50 @@ pub struct EsoSecretStoreSpec {
 pub struct EsoClusterSecretStoreSpec {
     /// What both kinds of store declare.
     pub store: EsoStore,
+}
+
+/// A PushSecret of ESO's, which we do not serve: only the stores that it refers to.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "external-secrets.io",
+    version = "v1alpha1",
+    kind = "PushSecret",
+    namespaced,
+    schema = "disabled",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PushSecretSpec {
+    /// Where everything goes.
+    #[serde(default)]
+    pub secret_store_refs: Vec<PushStore>,
+    /// Where a part of it goes.
+    #[serde(default)]
+    pub data_to: Vec<PushPart>,
+}
+
+/// A part of what a PushSecret pushes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushPart {
+    /// Where it goes.
+    #[serde(default)]
+    pub store_ref: PushStore,
+}
+
+/// The stores that a PushSecret means: one by its name, or those with labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushStore {
+    /// Name.
+    #[serde(default)]
+    pub name: String,
+    /// Labels of the stores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<LabelSelector>,
+    /// Kind.
+    #[serde(default)]
+    pub kind: StoreKind,
 }
 
 /// What a store of ESO's declares: nothing where it is not ours, else what we understand, or why not.

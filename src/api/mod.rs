@@ -55,6 +55,8 @@ pub mod annotations {
     pub const ESO_FORCE_SYNC: &str = "external-secrets.io/force-sync";
     /// Accepts what a condition asks to confirm; the value is the id that the condition names.
     pub const ACCEPT: &str = "strongroom.dev/accept";
+    /// On the Secret with the key of our hashes: something of External Secrets Operator's is, or was, ours.
+    pub const TAKEN_OVER: &str = "strongroom.dev/taken-over";
     /// On a Secret of ours: keyed hash of the inputs that it was rendered from.
     pub const INPUTS: &str = "strongroom.dev/inputs";
     /// On a Secret of ours: the items and versions that it was rendered from.

@@ -2,10 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use kube::{
-    Api, Resource, ResourceExt,
-    runtime::{controller::Action, events::EventType},
-};
+use kube::{Api, Resource, ResourceExt, runtime::events::EventType};
 
 use crate::{
     api::{
@@ -18,7 +15,7 @@ use crate::{
         children,
         context::{Context, Handle, Stores},
         destination,
-        runner::Reconcile,
+        runner::{Action, Reconcile},
     },
     core::{
         backup::{self, Note, Observed, Place, Step, World},

@@ -31,8 +31,8 @@ use crate::{
         store::{ClusterSecretStore, SecretStore},
     },
     controllers::{
-        connect::Hub, declared_metrics::Failures, metrics::Metrics, queue::Queue, refusals::Refusals, secrets::Secrets,
-        takeover::Takeover,
+        connect::Hub, credentials::Credentials, declared_metrics::Failures, metrics::Metrics, namespaces::Namespaces,
+        queue::Queue, refusals::Refusals, secrets::Secrets, takeover::Takeover,
     },
     core::{answer, fingerprint::Fingerprints, job::Image},
 };
@@ -58,6 +58,10 @@ pub struct Context {
     pub connect: Arc<Hub>,
     /// The Secrets that matter to ExternalSecrets.
     pub secrets: Secrets,
+    /// What holds the credentials of stores and repository objects.
+    pub(crate) credentials: Credentials,
+    /// The labels of namespaces.
+    pub(crate) namespaces: Namespaces,
     /// Why nothing came of ExternalSecrets.
     pub refusals: Refusals,
     /// How often looks at ExternalSecrets failed.
@@ -250,8 +254,13 @@ where
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Handle<K> {
     /// Has an object looked at now.
     pub fn wake(&self, object: &K) {
+        self.wake_named(ObjectRef::from_obj(object));
+    }
+
+    /// Has an object looked at now that is known by its name.
+    pub(super) fn wake_named(&self, object: ObjectRef<K>) {
         // The receiver lives as long as the controllers do.
-        let _ = self.wake.send(ObjectRef::from_obj(object));
+        let _ = self.wake.send(object);
     }
 
     /// Has the object of that namespace and name looked at now.

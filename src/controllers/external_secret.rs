@@ -5,7 +5,7 @@ mod sources;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use kube::{Api, ResourceExt, runtime::controller::Action};
+use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     controllers::{
         connect::Reader,
         context::{Context, Handle, Stores},
-        runner::Reconcile,
+        runner::{Action, Reconcile},
         takeover,
     },
     core::{

@@ -29,22 +29,27 @@ pub mod backup;
 mod children;
 pub mod connect;
 pub mod context;
+mod credentials;
 mod declared_metrics;
 pub mod destination;
 mod errand;
 pub mod external_secret;
+mod fate;
 pub mod http;
 pub mod jobs;
 mod keep;
 mod key;
+mod later;
 pub mod lease;
 mod maintenance;
 pub mod metrics;
+mod namespaces;
 pub mod queue;
 pub mod refusals;
 pub mod repository;
 mod restart;
 pub mod restore;
+mod retries;
 mod routine;
 pub mod run;
 pub mod runner;
@@ -83,6 +88,9 @@ async fn kinds(
     let watches = async {
         tokio::join!(
             takeover::discover(ctx.clone()),
+            takeover::follow(ctx.clone()),
+            takeover::watch_pushes(ctx.clone()),
+            takeover::recount(ctx.clone()),
             secrets::watch_ours(ctx.clone()),
             secrets::watch_referred(ctx.clone()),
             children::<Job>(ctx.clone(), ctx.own(), &MOVES_DATA),
@@ -90,7 +98,8 @@ async fn kinds(
             children::<VolumeSnapshot>(ctx.clone(), Api::all(ctx.client.clone()), &[VolumeBackup::KIND]),
             children::<VolumeSnapshotContent>(ctx.clone(), ctx.global(), &[VolumeBackup::KIND]),
             forward(ctx.clone(), wakes),
-            repository::watch_credentials(ctx.clone()),
+            credentials::watch_credentials(ctx.clone()),
+            namespaces::watch_namespaces(ctx.clone()),
             sweep::run(ctx.clone()),
             keep::run(ctx.clone()),
         )

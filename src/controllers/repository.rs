@@ -2,31 +2,25 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
-use kube::{
-    Api, ResourceExt,
-    core::PartialObjectMeta,
-    runtime::{WatchStreamExt, controller::Action, watcher},
-};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::{Api, ResourceExt};
 
 use crate::{
     api::{
         backup::{RepositoryKey, VolumeBackup},
         common::{Condition, RepositoryKind, Time},
-        labels,
         repository::{ClusterResticRepository, Credentials, RepositoryPhase, RepositoryStatus, ResticRepository},
     },
     clients::cluster,
     controllers::{
         backup,
-        connect::Reader,
+        connect::{Reader, Wake},
         context::{Context, Handle, Stores},
+        credentials::{Place, Reads},
         destination,
         errand::{self, Errand},
         maintenance,
-        runner::Reconcile,
-        wake::touched,
+        runner::{Action, Reconcile},
     },
     core::{
         conditions::{self, Summary},
@@ -37,27 +31,6 @@ use crate::{
         store::StoreKey,
     },
 };
-
-/// Watches the Secrets of the operator's namespace (their metadata only) and has the repository objects looked at
-/// whose credentials change.
-pub(crate) async fn watch_credentials(ctx: Arc<Context>) {
-    let api: Api<PartialObjectMeta<Secret>> = ctx.own();
-    // What the operator makes itself is never a user's credentials.
-    let config = watcher::Config::default().labels(&format!("!{}", labels::RUN)).page_size(100);
-    touched(watcher(api, config).default_backoff())
-        .for_each(|secret| {
-            let name = secret.name_any();
-            let names = |credentials: Option<&Credentials>| {
-                credentials.and_then(|of| of.secret_ref.as_ref()).is_some_and(|of| of.name == name)
-            };
-            ctx.stores.cluster_repositories.wake_where(|repository| {
-                let spec = &repository.spec.repository;
-                names(Some(&spec.credentials)) || names(spec.maintenance_credentials.as_ref())
-            });
-            std::future::ready(())
-        })
-        .await;
-}
 
 /// More steps than one look ever needs: a plan that goes in circles ends here, and is looked at again.
 const STEPS: usize = 20;
@@ -123,7 +96,9 @@ macro_rules! repository {
             }
 
             fn deleted(&self, ctx: &Context) {
-                ctx.connect.forget(&reader(&self.subject()));
+                let reader = reader(&self.subject());
+                ctx.connect.forget(&reader);
+                ctx.credentials.read(&Wake::Reader(reader), Reads::new());
                 wake_users(ctx, &self.subject());
                 ctx.stores.cluster_repositories.wake_where(|other| other.spec.repository.default);
                 ctx.sweep.notify_one();
@@ -257,6 +232,9 @@ async fn credentials(ctx: &Context, subject: &Subject) -> Result<(String, String
     interested(ctx, subject, None);
     let found = find(ctx, subject).await;
     interested(ctx, subject, found.as_ref().ok());
+    if found.as_ref().err().is_none_or(|problem| problem.reason != Reason::ClusterError) {
+        watch(ctx, subject, found.as_ref().ok().map(|found| found.version.clone()));
+    }
     let found = found?;
     if !repository::was_asked(subject, &found.version) {
         found.variables(ctx, "", "").await?;
@@ -273,6 +251,21 @@ fn interested(ctx: &Context, subject: &Subject, found: Option<&destination::Foun
     names.extend(found.iter().flat_map(|found| found.names.clone()));
     let stores = BTreeSet::from([StoreKey::of(&item.store_ref, namespace.unwrap_or_default())]);
     ctx.connect.interest(&reader, Interest { stores, names, waiting: found.is_none() });
+}
+
+/// Has the object looked at when one of its Secrets changes: the one that was read, in another version than this.
+fn watch(ctx: &Context, subject: &Subject, version: Option<String>) {
+    let spec = &subject.spec;
+    let namespace = subject.metadata.namespace.as_deref().unwrap_or(&ctx.namespace);
+    let place = |credentials: &Credentials| {
+        let reference = credentials.secret_ref.as_ref()?;
+        Some(Place::Secret(namespace.to_owned(), reference.name.clone()))
+    };
+    let mut reads = Reads::new();
+    reads.extend(place(&spec.credentials).map(|place| (place, version)));
+    // Those for maintenance are read only when they are needed.
+    reads.extend(spec.maintenance_credentials.as_ref().and_then(place).map(|place| (place, None)));
+    ctx.credentials.read(&Wake::Reader(reader(subject)), reads);
 }
 
 fn reader(subject: &Subject) -> Reader {

@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
-    runtime::{controller::Action, events::EventType},
+    runtime::events::EventType,
 };
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ use crate::{
     controllers::{
         backup::{stores_are_filled, wake_queued},
         context::{Context, Handle, Stores},
-        runner::Reconcile,
+        runner::{Action, Reconcile},
     },
     core::{
         conditions::{self, READY, Summary},

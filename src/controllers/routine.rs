@@ -26,8 +26,14 @@ impl<T: Clone + Eq + Hash + Send + 'static> Routine<T> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that an object has been looked at, or is gone.
-    pub(crate) fn done(&self, object: &T) {
+    /// The place of an object that is looked at from now on, where it has one: it is kept until the look ends. What is
+    /// woken meanwhile is looked at afterwards, and needs another one.
+    pub(crate) fn started(&self, object: &T) -> Option<OwnedSemaphorePermit> {
+        self.held().remove(object)
+    }
+
+    /// Forgets an object that is gone.
+    pub(crate) fn gone(&self, object: &T) {
         self.held().remove(object);
     }
 
@@ -110,14 +116,17 @@ mod tests {
         assert_eq!(admitted.next().await, Some("a"));
         assert_eq!(admitted.next().await, Some("b"));
         assert_eq!(admitted.next().now_or_never(), None, "there is room for two");
-        routine.done(&"a");
+        let look = routine.started(&"a");
+        assert!(look.is_some() && routine.started(&"user").is_none());
+        assert_eq!(admitted.next().now_or_never(), None, "it is being looked at");
+        drop(look);
         assert_eq!(admitted.next().await, Some("c"));
         wake.send("a").unwrap();
         assert_eq!(admitted.next().now_or_never(), None);
-        routine.done(&"b");
+        routine.gone(&"b");
         assert_eq!(admitted.next().await, Some("a"), "what is woken again later is looked at again");
         drop(wake);
-        routine.done(&"c");
+        drop(routine.started(&"c"));
         assert_eq!(admitted.next().await, None);
     }
 }

@@ -16,11 +16,13 @@ use crate::{
     controllers::{
         connect::{Hub, register},
         context::{Context, stores},
+        credentials::Credentials,
         declared_metrics::{DeclaredMetrics, Failures},
         http::{self, Pages},
         key,
         lease::{self, LeaseError},
         metrics::Metrics,
+        namespaces::Namespaces,
         queue::Queue,
         refusals::Refusals,
         secrets::Secrets,
@@ -89,7 +91,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         "Strongroom watches SecretStores, ExternalSecrets, ResticRepositories, VolumeBackups and VolumeRestores \
          in all namespaces; movers run in its own"
     );
-    let fingerprints = key::read(&Api::namespaced(client.clone(), &settings.namespace)).await?;
+    let (fingerprints, taken) = key::read(&Api::namespaced(client.clone(), &settings.namespace)).await?;
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(settings.identity.clone()) };
     let (stores, feeds) = stores();
     let (connect, wakes) = Hub::new();
@@ -112,9 +114,11 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         stores,
         connect,
         secrets: Secrets::default(),
+        credentials: Credentials::default(),
+        namespaces: Namespaces::default(),
         refusals: Refusals::default(),
         failures,
-        takeover: Takeover::default(),
+        takeover: Takeover::new(taken),
         fingerprints,
         restart: settings.restart,
         queue: Queue::new(settings.movers),

@@ -1,10 +1,10 @@
 //! The loop of every kind: watch, wake, reconcile, retry, report.
 
 use std::{
-    collections::HashMap,
+    convert::Infallible,
     fmt::Debug,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use kube::{
     Api, Resource,
     runtime::{
         Predicate, PredicateConfig, WatchStreamExt,
-        controller::{Action, Config, Controller},
+        controller::{self, Config, Controller},
         events::EventType,
         predicates,
         reflector::{self, ObjectRef},
@@ -21,18 +21,22 @@ use kube::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::watch;
 
 use crate::{
     api::common::{Condition, Time},
     clients::{cluster, guarded::Guarded},
     controllers::{
         context::{Context, Feed, Handle, Stores},
+        fate::{Fate, fate},
+        later::Later,
         metrics::{KindLabels, ProblemLabels},
+        retries::{Retries, key},
         routine::Routine,
     },
     core::{
-        conditions, names,
-        problem::{Class, Problem, Reason},
+        conditions,
+        problem::{Problem, Reason},
     },
 };
 
@@ -42,6 +46,22 @@ pub(crate) const PAGE: u32 = 50;
 const CONCURRENCY: u16 = 16;
 /// Of these, how many without a user's doing: because of a start, or of something else that changed.
 const ROUTINE: usize = 12;
+
+/// When an object is looked at again without a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Action(Option<Duration>);
+
+impl Action {
+    /// After a time, as routine.
+    pub(crate) fn requeue(after: Duration) -> Self {
+        Self(Some(after))
+    }
+
+    /// Not before something changes.
+    pub(crate) fn await_change() -> Self {
+        Self(None)
+    }
+}
 
 /// A kind that is reconciled.
 pub(crate) trait Reconcile:
@@ -92,25 +112,75 @@ pub(crate) async fn serve<K: Reconcile>(
     feed: Feed<K>,
     shutdown: Shared<impl Future<Output = ()> + Send + 'static>,
 ) {
-    let store = K::handle(&ctx.stores).store.clone();
-    let observer = ctx.clone();
-    let events = K::events(&ctx).filter_map(move |event| std::future::ready(valid(&observer, event)));
-    let retries = Arc::new(Retries::default());
-    let routine: Arc<Routine<ObjectRef<K>>> = Routine::new(ROUTINE);
-    let (observer, forgotten, ended) = (ctx.clone(), retries.clone(), routine.clone());
-    let (filled, is_filled) = (feed.filled.clone(), feed.filled.subscribe());
-    let objects = reflector::reflector(feed.writer, events)
+    let pace = Arc::new(Pace::<K>::new());
+    let later = {
+        let (ctx, pace) = (ctx.clone(), pace.clone());
+        async move { pace.later.run(|object| K::handle(&ctx.stores).wake_named(object)).await }
+    };
+    let Feed { writer, wake, filled } = feed;
+    let objects = changed(&ctx, &pace, writer, filled);
+    let (waiting, looked) = (ctx.clone(), ctx.clone());
+    let exists = move |object: &ObjectRef<K>| K::handle(&looked.stores).store.get(object).is_some();
+    let woken = pace.routine.clone().admitted(wake, exists);
+    let woken = stream::once(async move { K::handle(&waiting.stores).filled().await }.map(|()| woken)).flatten();
+    let controller = Controller::for_stream(objects, K::handle(&ctx.stores).store.clone())
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(20)))
+        .reconcile_on(woken)
+        .graceful_shutdown_on(shutdown)
+        .run(move |object, ctx| look(object, ctx, pace.clone()), |_, never: &Infallible, _| match *never {}, ctx)
+        .for_each(|_| std::future::ready(()));
+    tokio::select! {
+        () = controller => {}
+        () = later => {}
+    }
+}
+
+/// What is remembered of a kind's objects between looks.
+struct Pace<K: Resource<DynamicType = ()>> {
+    retries: Retries,
+    routine: Arc<Routine<ObjectRef<K>>>,
+    later: Later<ObjectRef<K>>,
+}
+
+impl<K: Reconcile> Pace<K> {
+    fn new() -> Self {
+        Self { retries: Retries::default(), routine: Routine::new(ROUTINE), later: Later::default() }
+    }
+
+    /// Another of that name is not made to wait for what this one met.
+    fn forget(&self, object: &K) {
+        let name = ObjectRef::from_obj(object);
+        self.retries.reset(&key(object));
+        self.routine.gone(&name);
+        self.later.set(&name, None);
+    }
+
+    fn retain(&self, exists: impl Fn(&ObjectRef<K>) -> bool) {
+        self.routine.retain(&exists);
+        self.later.retain(&exists);
+    }
+}
+
+/// The objects that a user made or changed.
+fn changed<K: Reconcile>(
+    ctx: &Arc<Context>,
+    pace: &Arc<Pace<K>>,
+    writer: reflector::store::Writer<K>,
+    filled: watch::Sender<bool>,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
+    let (observer, waker, pace, is_filled) = (ctx.clone(), ctx.clone(), pace.clone(), filled.subscribe());
+    let invalid = ctx.clone();
+    let events = K::events(ctx).filter_map(move |event| std::future::ready(valid(&invalid, event)));
+    let objects = reflector::reflector(writer, events)
         .inspect(move |event| match event {
             Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => object.changed(&observer),
             Ok(watcher::Event::Delete(object)) => {
-                // Another of that name is not made to wait for what this one met.
-                forgotten.reset(&key(object));
-                ended.done(&ObjectRef::from_obj(object));
+                pace.forget(object);
                 object.deleted(&observer);
             }
             Ok(watcher::Event::InitDone) => {
                 // What vanished while the watch was away is not told of otherwise.
-                ended.retain(|object| K::handle(&observer.stores).store.get(object).is_some());
+                pace.retain(|object| K::handle(&observer.stores).store.get(object).is_some());
                 filled.send_replace(true);
                 K::listed(&observer);
             }
@@ -122,8 +192,7 @@ pub(crate) async fn serve<K: Reconcile>(
             predicates::generation.combine(predicates::annotations).combine(predicates::labels),
             PredicateConfig::default(),
         );
-    let waker = ctx.clone();
-    let objects = objects.filter_map(move |object| {
+    objects.filter_map(move |object| {
         // What is there at the start is routine; what comes later is a user's.
         let object = match object {
             Ok(object) if !*is_filled.borrow() => {
@@ -133,51 +202,57 @@ pub(crate) async fn serve<K: Reconcile>(
             object => Some(object),
         };
         std::future::ready(object)
-    });
-    let (waiting, looked, running) = (ctx.clone(), ctx.clone(), routine.clone());
-    let exists = move |object: &ObjectRef<K>| K::handle(&looked.stores).store.get(object).is_some();
-    let woken = routine.admitted(feed.wake, exists);
-    let woken = stream::once(async move { K::handle(&waiting.stores).filled().await }.map(|()| woken)).flatten();
-    let policy_retries = retries.clone();
-    Controller::for_stream(objects, store)
-        .with_config(Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(20)))
-        .reconcile_on(woken)
-        .graceful_shutdown_on(shutdown)
-        .run(
-            move |object, ctx| {
-                let (retries, routine) = (retries.clone(), running.clone());
-                async move {
-                    let result = observed(object.clone(), ctx, &retries).await;
-                    routine.done(&ObjectRef::from_obj(&*object));
-                    result
-                }
-            },
-            move |object: Arc<K>, problem: &Problem, _| Action::requeue(policy_retries.after(&object, problem)),
-            ctx,
-        )
-        .for_each(|_| std::future::ready(()))
-        .await;
+    })
+}
+
+/// A look, and when the next one is due: that is routine, whoever was the reason for this one.
+async fn look<K: Reconcile>(
+    object: Arc<K>,
+    ctx: Arc<Context>,
+    pace: Arc<Pace<K>>,
+) -> Result<controller::Action, Infallible> {
+    let name = ObjectRef::from_obj(&*object);
+    let _place = pace.routine.started(&name);
+    pace.later.set(&name, None);
+    let Action(next) = observed(object.clone(), &ctx, &pace.retries).await;
+    // A look at an object that went away meanwhile may have noted something of it again.
+    match fate(&K::handle(&ctx.stores).store, &object) {
+        Fate::There => pace.later.set(&name, next),
+        Fate::Replaced => {}
+        Fate::Gone => {
+            pace.forget(&object);
+            object.deleted(&ctx);
+        }
+    }
+    Ok(controller::Action::await_change())
 }
 
 /// A reconcile with what is the same for every kind around it.
-async fn observed<K: Reconcile>(object: Arc<K>, ctx: Arc<Context>, retries: &Retries) -> Result<Action, Problem> {
+async fn observed<K: Reconcile>(object: Arc<K>, ctx: &Arc<Context>, retries: &Retries) -> Action {
     let key = key(&*object);
     let (kind, started) = (KindLabels { kind: K::KIND }, Instant::now());
     let _busy = ctx.busy.start(format!("{} {key}", K::KIND));
     let result = contained(K::reconcile(object.clone(), ctx.clone())).await;
     ctx.metrics.reconciles.get_or_create(&kind).inc();
     ctx.metrics.duration.get_or_create(&kind).observe(started.elapsed().as_secs_f64());
-    match &result {
-        Ok(_) => retries.reset(&key),
-        Err(problem) => {
-            let labels = ProblemLabels { kind: K::KIND, reason: problem.reason.as_str() };
-            ctx.metrics.problems.get_or_create(&labels).inc();
-            object.failed(&ctx, problem);
-            tracing::warn!(kind = K::KIND, object = key, reason = %problem.reason, "{problem}");
-            report(&*object, &ctx, problem).await;
+    let problem = match result {
+        Ok(action) => {
+            retries.reset(&key);
+            return action;
         }
+        Err(problem) => problem,
+    };
+    let labels = ProblemLabels { kind: K::KIND, reason: problem.reason.as_str() };
+    ctx.metrics.problems.get_or_create(&labels).inc();
+    if fate(&K::handle(&ctx.stores).store, &*object) != Fate::There {
+        // Of an object that is gone nothing is said any more.
+        return Action::await_change();
     }
-    result
+    object.failed(ctx, &problem);
+    tracing::warn!(kind = K::KIND, object = key, reason = %problem.reason, "{problem}");
+    let retry = retries.after(&*object, &problem);
+    report(&*object, ctx, &problem).await;
+    Action::requeue(retry)
 }
 
 /// A panic over one object, in a template engine for instance, must not end the work for all others.
@@ -237,40 +312,6 @@ fn valid<K: Reconcile>(
     }
 }
 
-fn key<K: Resource>(object: &K) -> String {
-    let namespace = object.meta().namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-    format!("{namespace}{}", object.meta().name.as_deref().unwrap_or_default())
-}
-
-/// How often each object failed in a row.
-#[derive(Default)]
-struct Retries(Mutex<HashMap<String, u32>>);
-
-impl Retries {
-    fn reset(&self, key: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    }
-
-    /// When to try again: by the problem's class, growing, and spread by the object's uid.
-    fn after<K: Resource<DynamicType = ()>>(&self, object: &Arc<K>, problem: &Problem) -> Duration {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = map.entry(key(&**object)).or_default();
-        *count = (*count + 1).min(16);
-        delay(problem.class(), *count, object.meta().uid.as_deref().unwrap_or_default())
-    }
-}
-
-/// The delay before the `count`-th retry.
-fn delay(class: Class, count: u32, seed: &str) -> Duration {
-    let seconds = match class {
-        Class::Transient => (1_u64 << (count - 1).min(8)).min(120),
-        Class::Blocked => (5 * u64::from(count)).min(30),
-        Class::Terminal => 3600,
-    };
-    let spread = u64::from(u16::from_str_radix(&names::hash(&[seed], 4), 16).unwrap_or_default()) % 200;
-    Duration::from_millis(seconds * (900 + spread))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,15 +322,5 @@ mod tests {
         let problem = contained(panics).await.unwrap_err();
         assert_eq!(problem.reason, Reason::InternalError);
         assert!(!problem.message.contains("canary"));
-    }
-
-    #[test]
-    fn retries_grow_and_stay_bounded() {
-        let seconds = |class, count| delay(class, count, "uid").as_secs();
-        assert!(seconds(Class::Transient, 1) <= 1);
-        assert!((100..=132).contains(&seconds(Class::Transient, 16)));
-        assert!((27..=33).contains(&seconds(Class::Blocked, 16)));
-        assert!(seconds(Class::Terminal, 1) >= 3240);
-        assert_ne!(delay(Class::Terminal, 1, "a"), delay(Class::Terminal, 1, "b"));
     }
 }

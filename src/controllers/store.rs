@@ -1,38 +1,32 @@
 //! SecretStore and ClusterSecretStore: reads token and certificates, hands them to the hub, says what the server tells.
 
+mod registration;
+
 use std::{sync::Arc, time::Duration};
 
 use futures::Stream;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{
-    Api, ResourceExt,
-    runtime::{controller::Action, watcher},
-};
+use kube::{Api, Resource, ResourceExt, runtime::watcher};
+
+use registration::registration;
 
 use crate::{
     api::{
         annotations,
         common::{Condition, Group, Time},
         eso::{EsoClusterSecretStore, EsoSecretStore},
-        store::{
-            CaProvider, CaProviderType, ClusterSecretStore, DEFAULT_POLL_INTERVAL, OnePassword, SecretStore, StoreSpec,
-            StoreStatus,
-        },
+        store::{ClusterSecretStore, SecretStore, StoreSpec, StoreStatus},
     },
     clients::{cluster, guarded::Guarded},
     controllers::{
-        connect::{Place, Registration, Source, problem},
+        connect::{Source, Wake, problem},
         context::{Context, Handle, Stores},
-        runner::Reconcile,
+        credentials::Reads,
+        runner::{Action, Reconcile},
         takeover::{events, is_left, users},
     },
     core::{
         problem::{Class, Problem, Reason},
-        sensitive::Sensitive,
-        store::{
-            DEFAULT_CA_KEY, DEFAULT_TOKEN_KEY, Seen, StoreKey, ca_bundle, is_ours, of_eso, order, status, token_expiry,
-            vaults,
-        },
+        store::{Seen, StoreKey, is_ours, of_eso, status, vaults},
         takeover::{self, Hold, Users},
     },
 };
@@ -41,14 +35,6 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(15);
 /// How long a server's first answer is waited for here; it wakes the store when it takes longer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often it is counted who uses a store of External Secrets Operator's.
-const COUNT: Duration = Duration::from_secs(30);
-/// The shortest interval at which a server is asked for changes.
-const MIN_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How a certificate in PEM form begins.
-const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
-
 /// What every kind of store is.
 trait AnyStore: Reconcile {
     const GROUP: Group = Group::Strongroom;
@@ -107,7 +93,7 @@ macro_rules! store {
             }
 
             fn deleted(&self, ctx: &Context) {
-                ctx.connect.forget_store(&self.key());
+                forget(ctx, &self.key());
             }
         }
     };
@@ -128,7 +114,8 @@ macro_rules! eso_store {
             }
 
             fn with_status(&self, status: StoreStatus, users: Option<&Users>, now: Time) -> Self {
-                Self { status: Some(takeover::store_status(self.status.as_ref(), &status, users, now)), ..self.clone() }
+                let status = takeover::store_status(&self.metadata, self.status.as_ref(), &status, users, now);
+                Self { status: Some(status), ..self.clone() }
             }
 
             fn says_the_same_as(&self, other: &Self) -> bool {
@@ -160,15 +147,19 @@ macro_rules! eso_store {
                 ctx.takeover.hold(&key, if is_ours { Some(Hold::Ours) } else { leaves.then_some(Hold::Leaving) });
             }
 
+            fn listed(ctx: &Context) {
+                ctx.takeover.listed_stores(&Self::kind(&()));
+            }
+
             async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
                 let key = object.key();
                 match ctx.takeover.held(&key) {
                     Some(Hold::Ours) => {
                         let users = users(&ctx, &key).await;
-                        reconcile(&*object, &ctx, Some(&users)).await.map(|_| Action::requeue(COUNT))
+                        reconcile(&*object, &ctx, Some(&users)).await
                     }
                     Some(Hold::Leaving) if !is_left(&ctx, &key) => {
-                        ctx.connect.forget_store(&key);
+                        forget(&ctx, &key);
                         Ok(Action::requeue(Duration::from_secs(1)))
                     }
                     Some(Hold::Leaving) => {
@@ -179,7 +170,7 @@ macro_rules! eso_store {
                         Ok(Action::await_change())
                     }
                     None => {
-                        ctx.connect.forget_store(&key);
+                        forget(&ctx, &key);
                         Ok(Action::await_change())
                     }
                 }
@@ -195,8 +186,9 @@ macro_rules! eso_store {
             }
 
             fn deleted(&self, ctx: &Context) {
+                ctx.takeover.tell(&self.key(), None);
                 // Its ExternalSecrets stay ours: they may be deleted next, with nobody else there to let them go.
-                ctx.connect.forget_store(&self.key());
+                forget(ctx, &self.key());
             }
         }
     };
@@ -213,6 +205,12 @@ eso_store!(
     |_, ctx: &Context| ctx.global()
 );
 
+/// Forgets a store that is gone, or not ours.
+fn forget(ctx: &Context, key: &StoreKey) {
+    ctx.credentials.read(&Wake::Store(key.clone()), Reads::new());
+    ctx.connect.forget_store(key);
+}
+
 /// A store whose look ended in a problem, where that is new.
 fn failed<K: AnyStore>(object: &K, problem: &Problem, now: Time) -> Option<K> {
     let known = object.known();
@@ -226,7 +224,7 @@ async fn reconcile<K: AnyStore>(object: &K, ctx: &Context, users: Option<&Users>
     let key = object.key();
     let spec = object.declared()?;
     if !is_ours(&spec) {
-        ctx.connect.forget_store(&key);
+        forget(ctx, &key);
         return Ok(Action::await_change());
     }
     let known = object.known();
@@ -261,7 +259,12 @@ async fn observe<K: AnyStore>(
     look: Option<&String>,
 ) -> Result<Option<Seen>, Problem> {
     let key = object.key();
-    let wanted = match registration(object, spec, ctx).await {
+    let mut reads = Reads::new();
+    let wanted = registration(object, spec, ctx, &mut reads).await;
+    if wanted.as_ref().err().is_none_or(|problem| problem.reason != Reason::ClusterError) {
+        ctx.credentials.read(&Wake::Store(key.clone()), reads);
+    }
+    let wanted = match wanted {
         Ok(wanted) => wanted,
         Err(problem) => {
             if problem.reason != Reason::ClusterError {
@@ -301,94 +304,4 @@ fn seen(source: &Source, ctx: &Context) -> Option<Result<Seen, Problem>> {
         detection: overview.detection,
         last_change_at: overview.last_change_at,
     }))
-}
-
-async fn registration<K: AnyStore>(object: &K, spec: &StoreSpec, ctx: &Context) -> Result<Registration, Problem> {
-    let provider = &spec.provider.onepassword;
-    let reference = &provider.auth.secret_ref.connect_token_secret_ref;
-    let namespace = namespace_of(object, reference.namespace.as_deref(), "connectTokenSecretRef")?;
-    let name = reference.key.as_deref().unwrap_or(DEFAULT_TOKEN_KEY);
-    let place = format!("Secret {namespace}/{} key {name}", reference.name);
-    let missing = |what: &str| {
-        let message = format!("{place} with the Connect token {what}: create it, or correct connectTokenSecretRef");
-        Problem::new(Reason::TokenMissing, message)
-    };
-    let secret = cluster::get(&ctx.api::<Secret>(&namespace), &reference.name).await?;
-    let secret = secret.ok_or_else(|| missing("does not exist"))?;
-    let token = secret.data.unwrap_or_default().remove(name).ok_or_else(|| missing("does not exist"))?;
-    let token = Sensitive::from(token.0);
-    if token.expose().trim_ascii().is_empty() {
-        return Err(missing("is empty"));
-    }
-    let expires_at = token.expose_str().map(str::trim).and_then(token_expiry);
-    Ok(Registration {
-        host: provider.connect_host.clone(),
-        ca: ca(object, provider, ctx).await?,
-        order: order(spec),
-        interval: provider.poll_interval.unwrap_or(DEFAULT_POLL_INTERVAL).as_std().max(MIN_INTERVAL),
-        place: Place { url: without_credentials(&provider.connect_host), token: place, expires_at },
-        token,
-    })
-}
-
-/// The namespace of a reference: the store's own, or the one that a cluster-wide store names.
-fn namespace_of<K: AnyStore>(object: &K, named: Option<&str>, field: &str) -> Result<String, Problem> {
-    object.namespace().or_else(|| named.map(str::to_owned)).ok_or_else(|| {
-        let message = format!("{field}.namespace is missing: a ClusterSecretStore has no namespace of its own");
-        Problem::new(Reason::InvalidSpec, message)
-    })
-}
-
-async fn ca<K: AnyStore>(object: &K, provider: &OnePassword, ctx: &Context) -> Result<Option<Vec<u8>>, Problem> {
-    match (&provider.ca_bundle, &provider.ca_provider) {
-        (Some(text), _) => ca_bundle(text).map(Some),
-        (None, Some(reference)) => provided_ca(object, reference, ctx).await.map(Some),
-        (None, None) => Ok(None),
-    }
-}
-
-async fn provided_ca<K: AnyStore>(object: &K, reference: &CaProvider, ctx: &Context) -> Result<Vec<u8>, Problem> {
-    let namespace = namespace_of(object, reference.namespace.as_deref(), "caProvider")?;
-    let (name, key) = (&reference.name, reference.key.as_deref().unwrap_or(DEFAULT_CA_KEY));
-    let found = match reference.type_ {
-        CaProviderType::Secret => {
-            let secret = cluster::get(&ctx.api::<Secret>(&namespace), name).await?;
-            secret.and_then(|secret| secret.data?.remove(key)).map(|bytes| bytes.0)
-        }
-        CaProviderType::ConfigMap => {
-            let map = cluster::get(&ctx.api::<ConfigMap>(&namespace), name).await?;
-            map.and_then(|map| map.data?.remove(key)).map(String::into_bytes)
-        }
-    };
-    // Checked here, where it clears as soon as the object is corrected.
-    let found = found.filter(|bytes| bytes.windows(PEM.len()).any(|window| window == PEM));
-    found.ok_or_else(|| {
-        let kind = reference.type_;
-        let message = format!("{kind:?} {namespace}/{name} key {key} with CA certificates in PEM form does not exist: create it, or correct caProvider");
-        Problem::new(Reason::CredentialsMissing, message)
-    })
-}
-
-/// A URL without user name and password, for messages.
-fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.trim_end_matches('/').split_once("://") else { return url.to_owned() };
-    let end = rest.find('/').unwrap_or(rest.len());
-    let host = rest[..end].rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}{}", &rest[end..])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_in_messages_has_no_credentials() {
-        for (url, expected) in [
-            ("http://connect:8080/", "http://connect:8080"),
-            ("http://u:p@connect/x", "http://connect/x"),
-            ("http://u:p@x@connect", "http://connect"),
-        ] {
-            assert_eq!(without_credentials(url), expected);
-        }
-    }
 }

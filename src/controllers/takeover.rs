@@ -2,140 +2,46 @@
 //! reconciled in place, given back.
 
 mod hand_over;
+mod known;
+mod pushes;
 mod users;
 mod watches;
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::Stream;
 use kube::{
     Api, Resource, ResourceExt,
-    runtime::{controller::Action, events::EventType, watcher},
+    runtime::{events::EventType, watcher},
 };
-use tokio::{sync::watch, time::sleep};
 
 pub(crate) use hand_over::succeed;
 use hand_over::{give_back, release, replaced};
-pub(crate) use users::{is_left, users};
+pub use known::Takeover;
+pub(crate) use known::{discover, follow};
+pub(crate) use pushes::watch_pushes;
+pub(crate) use users::{is_left, recount, users};
 use watches::concerning;
 pub(crate) use watches::events;
 
 use crate::{
     api::{
-        common::{Condition, ESO_GROUP, Time},
-        eso::EsoExternalSecret,
+        common::{Condition, Time},
+        eso::{EsoExternalSecret, FINALIZER},
         external_secret::{ExternalSecret, ExternalSecretStatus},
     },
     clients::{cluster, guarded::Guarded},
     controllers::{
         context::{Context, Handle, Stores},
         external_secret,
-        runner::Reconcile,
+        runner::{Action, Reconcile},
     },
     core::{
         problem::{Problem, Reason},
         store::StoreKey,
-        takeover::{self, Hold, Holds, Role},
+        takeover::{self, Role},
     },
 };
-
-/// How often it is looked whether ESO's kinds are there.
-const INTERVAL: Duration = Duration::from_secs(15);
-
-/// What of ESO's is ours.
-#[derive(Debug)]
-pub struct Takeover {
-    /// Whether ESO's kinds are there.
-    served: watch::Sender<bool>,
-    /// Whether it has been seen that its ExternalSecrets are not there.
-    absent: AtomicBool,
-    /// ESO's stores that matter, and how often that has changed.
-    holds: watch::Sender<(u64, Holds)>,
-    /// The ExternalSecrets that nobody reconciles because of us, by uid.
-    mixed: Mutex<HashSet<String>>,
-    /// The change after which the ExternalSecrets have been listed.
-    listed: AtomicU64,
-}
-
-impl Default for Takeover {
-    fn default() -> Self {
-        Self {
-            served: watch::Sender::new(false),
-            absent: AtomicBool::new(false),
-            holds: watch::Sender::new((0, Holds::new())),
-            mixed: Mutex::default(),
-            listed: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Takeover {
-    /// Notes what a store is to us.
-    pub(crate) fn hold(&self, store: &StoreKey, hold: Option<Hold>) {
-        self.holds.send_if_modified(|(count, holds)| {
-            let old = match hold {
-                Some(hold) => holds.insert(store.clone(), hold),
-                None => holds.remove(store),
-            };
-            *count += u64::from(old != hold);
-            old != hold
-        });
-    }
-
-    fn mixed(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.mixed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn held(&self, store: &StoreKey) -> Option<Hold> {
-        self.holds.borrow().1.get(store).copied()
-    }
-
-    /// Whether ESO's ExternalSecrets may be in the cluster: until it is seen that they are not.
-    pub(crate) fn may_be_there(&self) -> bool {
-        !self.absent.load(Ordering::SeqCst)
-    }
-
-    /// Notes which of ESO's kinds are there. When its chart is uninstalled, they go one after the other.
-    fn note(&self, is_served: impl Fn(&str) -> bool) {
-        self.absent.store(!is_served("ExternalSecret"), Ordering::SeqCst);
-        if !is_served("ExternalSecret") {
-            self.holds.send_if_modified(|(_, holds)| !std::mem::take(holds).is_empty());
-        }
-        let all = ["ExternalSecret", "SecretStore", "ClusterSecretStore"].into_iter().all(is_served);
-        self.served.send_if_modified(|served| std::mem::replace(served, all) != all);
-    }
-
-    fn role(&self, object: &EsoExternalSecret) -> Role {
-        let was_mixed = object.metadata.uid.as_ref().is_some_and(|uid| self.mixed().contains(uid));
-        takeover::role(object, &self.holds.borrow().1, was_mixed)
-    }
-
-    /// Whether every ExternalSecret that concerns us is known, since the stores are what they are.
-    pub(crate) fn is_listed(&self) -> bool {
-        self.listed.load(Ordering::SeqCst) == self.holds.borrow().0
-    }
-}
-
-/// Sees whether ESO's kinds are in the cluster.
-pub(crate) async fn discover(ctx: Arc<Context>) {
-    let version = format!("{ESO_GROUP}/v1");
-    loop {
-        match ctx.client.list_api_group_resources(&version).await {
-            Ok(list) => ctx.takeover.note(|kind| list.resources.iter().any(|resource| resource.kind == kind)),
-            Err(kube::Error::Api(status)) if status.is_not_found() => ctx.takeover.note(|_| false),
-            // The API does not answer: nothing is known that was not known before.
-            Err(error) => tracing::debug!(%error, "cannot see whether ESO's kinds are there"),
-        }
-        sleep(INTERVAL).await;
-    }
-}
 
 impl EsoExternalSecret {
     /// Namespace and name of its Secret.
@@ -163,13 +69,16 @@ impl Reconcile for EsoExternalSecret {
     }
 
     async fn reconcile(object: Arc<Self>, ctx: Arc<Context>) -> Result<Action, Problem> {
-        match ctx.takeover.role(&object) {
+        match role(&ctx, &object) {
             Role::Theirs => Ok(Action::await_change()),
+            // What we reconciled before a store of another controller was named is ours to let go.
+            Role::Mixed(_) if object.metadata.deletion_timestamp.is_some() && takeover::is_marked(&object) => {
+                release(&object, &ctx).await
+            }
             Role::Mixed(others) => {
                 external_secret::forget(&takeover::outline(&object), &ctx);
                 ctx.takeover.mixed().extend(object.uid());
-                mixed(&object, &ctx, &others).await;
-                Ok(Action::await_change())
+                mixed(&object, &ctx, &others).await
             }
             Role::Ours | Role::Leaving if object.metadata.deletion_timestamp.is_some() => release(&object, &ctx).await,
             Role::Leaving => {
@@ -204,7 +113,12 @@ impl Reconcile for EsoExternalSecret {
         ctx.failures.note(&takeover::outline(self), problem);
     }
 
+    fn changed(&self, ctx: &Context) {
+        ctx.takeover.recount.notify_one();
+    }
+
     fn listed(ctx: &Context) {
+        ctx.takeover.recount.notify_one();
         // They are what they were, but a store has changed hands.
         ctx.stores.eso_external_secrets.wake_where(|_| true);
     }
@@ -214,6 +128,7 @@ impl Reconcile for EsoExternalSecret {
             ctx.takeover.mixed().remove(uid);
         }
         external_secret::forget(&takeover::outline(self), ctx);
+        ctx.takeover.recount.notify_one();
     }
 }
 
@@ -247,13 +162,47 @@ pub(crate) async fn set_status(
     Ok(())
 }
 
-/// Says that nobody reconciles an ExternalSecret.
-async fn mixed(object: &EsoExternalSecret, ctx: &Context, others: &BTreeSet<StoreKey>) {
+/// What an ExternalSecret of ESO's is to us.
+fn role(ctx: &Context, object: &EsoExternalSecret) -> Role {
+    let was_mixed = object.metadata.uid.as_ref().is_some_and(|uid| ctx.takeover.mixed().contains(uid));
+    let known = ctx.takeover.known();
+    let is_gone = |store: &StoreKey| known.is_complete() && !is_there(ctx, store);
+    takeover::role(object, &known.holds, was_mixed, is_gone)
+}
+
+/// Whether the watch knows a store of ESO's.
+fn is_there(ctx: &Context, store: &StoreKey) -> bool {
+    match store.namespace.as_deref() {
+        Some(namespace) => ctx.stores.eso_secret_stores.by_name(Some(namespace), &store.name).is_some(),
+        None => ctx.stores.eso_cluster_secret_stores.by_name(None, &store.name).is_some(),
+    }
+}
+
+/// How long External Secrets Operator may take to let an ExternalSecret go.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Says that nobody reconciles an ExternalSecret, and that one waits which we never had: its finalizer is not ours.
+async fn mixed(object: &EsoExternalSecret, ctx: &Context, others: &BTreeSet<StoreKey>) -> Result<Action, Problem> {
     let names: Vec<String> = others.iter().map(ToString::to_string).collect();
-    let note = format!(
-        "this ExternalSecret is left alone: it refers to a store with controller strongroom and to {}, so neither \
-         Strongroom nor External Secrets Operator reconciles it; declare two ExternalSecrets",
-        names.join(", ")
-    );
+    let names = names.join(", ");
+    let note = match &object.metadata.deletion_timestamp {
+        None => format!(
+            "this ExternalSecret is left alone: it refers to a store with controller strongroom and to {names}, so \
+             neither Strongroom nor External Secrets Operator reconciles it; declare two ExternalSecrets"
+        ),
+        Some(_) if !object.finalizers().iter().any(|name| name == FINALIZER) => return Ok(Action::await_change()),
+        Some(since) => {
+            let waited = ctx.now().timestamp() - since.0.as_second();
+            let left = GRACE.saturating_sub(Duration::from_secs(u64::try_from(waited).unwrap_or_default()));
+            if !left.is_zero() {
+                return Ok(Action::requeue(left));
+            }
+            format!(
+                "the deletion waits for External Secrets Operator, which takes off its finalizer {FINALIZER} when it \
+                 runs; Strongroom never reconciled this ExternalSecret, which refers to {names} too, and leaves it alone"
+            )
+        }
+    };
     ctx.event(&object.object_ref(&()), EventType::Warning, "MixedStores", note).await;
+    Ok(Action::await_change())
 }

@@ -74,25 +74,30 @@ pub(crate) fn touched<K: Clone>(
 
 /// Has the objects looked at that the hub wakes.
 pub(crate) async fn forward(ctx: Arc<Context>, mut wakes: mpsc::UnboundedReceiver<Wake>) {
-    while let Some(wake) = wakes.recv().await {
-        match wake {
-            Wake::Reader(Reader::ExternalSecret(group, namespace, name)) => {
-                ctx.stores.wake_declared(group, &namespace, &name);
-            }
-            Wake::Reader(Reader::Repository(Some(namespace), name)) => {
-                ctx.stores.repositories.wake_by_name(Some(&namespace), &name);
-            }
-            Wake::Reader(Reader::Repository(None, name)) => {
-                ctx.stores.cluster_repositories.wake_by_name(None, &name);
-            }
-            Wake::Store(StoreKey { group, namespace, name }) => {
-                let namespace = namespace.as_deref();
-                match (group, namespace) {
-                    (Group::Strongroom, Some(_)) => ctx.stores.secret_stores.wake_by_name(namespace, &name),
-                    (Group::Strongroom, None) => ctx.stores.cluster_secret_stores.wake_by_name(None, &name),
-                    (Group::ExternalSecrets, Some(_)) => ctx.stores.eso_secret_stores.wake_by_name(namespace, &name),
-                    (Group::ExternalSecrets, None) => ctx.stores.eso_cluster_secret_stores.wake_by_name(None, &name),
-                }
+    while let Some(woken) = wakes.recv().await {
+        wake(&ctx.stores, woken);
+    }
+}
+
+/// Has an object looked at now.
+pub(crate) fn wake(stores: &Stores, wake: Wake) {
+    match wake {
+        Wake::Reader(Reader::ExternalSecret(group, namespace, name)) => {
+            stores.wake_declared(group, &namespace, &name);
+        }
+        Wake::Reader(Reader::Repository(Some(namespace), name)) => {
+            stores.repositories.wake_by_name(Some(&namespace), &name);
+        }
+        Wake::Reader(Reader::Repository(None, name)) => {
+            stores.cluster_repositories.wake_by_name(None, &name);
+        }
+        Wake::Store(StoreKey { group, namespace, name }) => {
+            let namespace = namespace.as_deref();
+            match (group, namespace) {
+                (Group::Strongroom, Some(_)) => stores.secret_stores.wake_by_name(namespace, &name),
+                (Group::Strongroom, None) => stores.cluster_secret_stores.wake_by_name(None, &name),
+                (Group::ExternalSecrets, Some(_)) => stores.eso_secret_stores.wake_by_name(namespace, &name),
+                (Group::ExternalSecrets, None) => stores.eso_cluster_secret_stores.wake_by_name(None, &name),
             }
         }
     }

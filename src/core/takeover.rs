@@ -2,18 +2,19 @@
 //! terms, and what we say in theirs.
 
 mod secret;
+mod store;
 
 pub use secret::{eso_manager, given_back, is_of_eso, passed_on};
+pub use store::{Users, is_taken_over, left_status, pushes_to, store_in_our_terms, store_status};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     api::{
         MANAGER,
-        common::{Condition, ConditionStatus, Group, StoreRef, Time},
-        eso::{EsoBinding, EsoCondition, EsoExternalSecret, EsoStatus, EsoStoreStatus},
+        common::{Condition, ConditionStatus, Group, StoreRef},
+        eso::{EsoBinding, EsoCondition, EsoExternalSecret, EsoStatus},
         external_secret::{Binding, ExternalSecret, ExternalSecretPhase, ExternalSecretSpec, ExternalSecretStatus},
-        store::StoreStatus,
     },
     core::{
         conditions::{self, READY},
@@ -24,8 +25,6 @@ use crate::{
     },
 };
 
-/// The condition of a store of ESO's that says that it is ours.
-pub const TAKEN_OVER: &str = "Strongroom";
 /// ESO's word for an ExternalSecret that is in sync.
 const SYNCED: &str = "SecretSynced";
 /// ESO's word for one that is not.
@@ -56,14 +55,18 @@ pub enum Role {
     Leaving,
 }
 
-/// What an ExternalSecret of ESO's is to us. `was_mixed` says that it was nobody's until now.
-pub fn role(object: &EsoExternalSecret, holds: &Holds, was_mixed: bool) -> Role {
+/// What an ExternalSecret of ESO's is to us. `was_mixed` says that it was nobody's until now, and `is_gone` of which
+/// stores it is certain that they are not there.
+pub fn role(object: &EsoExternalSecret, holds: &Holds, was_mixed: bool, is_gone: impl Fn(&StoreKey) -> bool) -> Role {
     let keys = keys(object);
-    let ours = keys.iter().filter(|key| holds.get(key) == Some(&Hold::Ours)).count();
+    // Of a store that was deleted, what we reconciled stays ours: nobody else is there to let it go.
+    let stays = |key: &StoreKey| !holds.contains_key(key) && is_marked(object) && is_gone(key);
+    let is_ours = |key: &StoreKey| holds.get(key) == Some(&Hold::Ours) || stays(key);
+    let ours = keys.iter().filter(|key| is_ours(key)).count();
     if ours == keys.len() && ours > 0 {
         Role::Ours
     } else if ours > 0 {
-        Role::Mixed(keys.into_iter().filter(|key| holds.get(key) != Some(&Hold::Ours)).collect())
+        Role::Mixed(keys.into_iter().filter(|key| !is_ours(key)).collect())
     } else if is_marked(object) || was_mixed {
         Role::Leaving
     } else {
@@ -204,99 +207,6 @@ fn in_their_words(condition: &Condition) -> EsoCondition {
         },
         last_transition_time: Some(condition.last_transition_time),
     }
-}
-
-/// Who uses a store of ESO's that is ours.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Users {
-    /// ExternalSecrets that are reconciled.
-    pub ours: usize,
-    /// ExternalSecrets that are left alone, because they use other stores too.
-    pub mixed: BTreeSet<String>,
-    /// PushSecrets, which we do not serve and ESO leaves alone.
-    pub pushed: BTreeSet<String>,
-}
-
-impl Users {
-    fn message(&self) -> String {
-        let some = |names: &BTreeSet<String>| names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        let mut parts = vec![format!("ExternalSecrets that Strongroom reconciles: {}", self.ours)];
-        if !self.mixed.is_empty() {
-            let (count, names) = (self.mixed.len(), some(&self.mixed));
-            parts.push(format!("left alone, because they use a store of another controller too: {count} ({names})"));
-        }
-        if !self.pushed.is_empty() {
-            let (count, names) = (self.pushed.len(), some(&self.pushed));
-            parts.push(format!(
-                "PushSecrets that stay behind, because Strongroom does not serve them: {count} ({names})"
-            ));
-        }
-        parts.join("; ")
-    }
-}
-
-/// The status of a store of ESO's that is ours, in ESO's terms.
-pub fn store_status(
-    old: Option<&EsoStoreStatus>,
-    ours: &StoreStatus,
-    users: Option<&Users>,
-    now: Time,
-) -> EsoStoreStatus {
-    let mut conditions = old.map(|old| old.conditions.clone()).unwrap_or_default();
-    if let Some(ready) = conditions::get(&ours.conditions, READY) {
-        let is_ready = ready.status == ConditionStatus::True;
-        let message = if is_ready { ready.message.clone() } else { format!("{}: {}", ready.reason, ready.message) };
-        set(
-            &mut conditions,
-            READY,
-            ready.status,
-            if is_ready { "Valid" } else { "InvalidProviderConfig" },
-            message,
-            now,
-        );
-    }
-    if let Some(users) = users {
-        set(&mut conditions, TAKEN_OVER, ConditionStatus::True, "TakenOver", users.message(), now);
-    }
-    EsoStoreStatus { capabilities: Some("ReadOnly".to_owned()), conditions }
-}
-
-/// The status of a store of ESO's that is ours no more.
-pub fn left_status(old: &EsoStoreStatus) -> EsoStoreStatus {
-    let mut status = old.clone();
-    status.conditions.retain(|condition| condition.type_ != TAKEN_OVER);
-    status
-}
-
-/// Whether the status of a store of ESO's says that it is ours.
-pub fn is_taken_over(status: Option<&EsoStoreStatus>) -> bool {
-    status.is_some_and(|status| status.conditions.iter().any(|condition| condition.type_ == TAKEN_OVER))
-}
-
-/// What a store's status says of itself in our terms, as far as it is kept there.
-pub fn store_in_our_terms(status: &EsoStoreStatus) -> StoreStatus {
-    let ready = status.conditions.iter().filter(|condition| condition.type_ == READY).filter_map(in_our_words);
-    StoreStatus { conditions: ready.collect(), ..StoreStatus::default() }
-}
-
-fn set(
-    conditions: &mut Vec<EsoCondition>,
-    type_: &str,
-    status: ConditionStatus,
-    reason: &str,
-    message: String,
-    now: Time,
-) {
-    let old = conditions.iter().position(|condition| condition.type_ == type_);
-    let since = old.map(|at| conditions.remove(at)).filter(|old| old.status == status);
-    let new = EsoCondition {
-        type_: type_.to_owned(),
-        status,
-        reason: reason.to_owned(),
-        message,
-        last_transition_time: since.and_then(|old| old.last_transition_time).or(Some(now)),
-    };
-    conditions.insert(old.unwrap_or(conditions.len()), new);
 }
 
 #[cfg(test)]

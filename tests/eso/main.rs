@@ -8,12 +8,12 @@ mod apps;
 mod eso;
 mod leave;
 mod outcome;
-mod reader;
 mod shapes;
 #[path = "../suite/support.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod support;
 mod takeover;
+mod workload;
 
 use std::{
     collections::BTreeMap,

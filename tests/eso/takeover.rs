@@ -15,10 +15,12 @@ use crate::{
     SIDES,
     apps::{self, App, BOTH, PLACES, STORE, THEIRS, beside, data},
     eso::{self, Eso},
-    leave, reader,
+    leave,
     support::{
-        SOON, alone, apply, condition, connect, eventually, get, kubectl, namespace, nothing_leaks, ready, try_kubectl,
+        SOON, SYSTEM, alone, apply, condition, connect, eventually, get, kubectl, namespace, nothing_leaks, ready,
+        try_kubectl,
     },
+    workload,
 };
 
 /// By their full names: ours have the same short ones.
@@ -262,18 +264,27 @@ fn leave_what_is_mixed(count: usize) {
 
 /// A PushSecret of the store stays behind, and the store says so.
 fn count_what_is_pushed() {
-    let pushed = json!({"apiVersion": "external-secrets.io/v1alpha1", "kind": "PushSecret",
-        "metadata": {"name": "pushed", "namespace": PLACES[0]},
-        "spec": {"refreshInterval": "1h", "secretStoreRefs": [{"kind": "ClusterSecretStore", "name": STORE}],
-            "selector": {"secret": {"name": "data-0"}},
-            "data": [{"match": {"secretKey": "KEY", "remoteRef": {"remoteKey": "pushed"}}}]}});
-    apply(&pushed.to_string());
-    let said = format!("{}/pushed", PLACES[0]);
-    eventually(&format!("store {STORE} names PushSecret {said}"), SOON, || {
+    kubectl(&["label", STORES, STORE, "tier=pushed-to", "--overwrite"]);
+    let by_labels = json!({"kind": "ClusterSecretStore", "labelSelector": {"matchLabels": {"tier": "pushed-to"}}});
+    for (name, store) in [("pushed", json!({"kind": "ClusterSecretStore", "name": STORE})), ("by-labels", by_labels)] {
+        let pushed = json!({"apiVersion": "external-secrets.io/v1alpha1", "kind": "PushSecret",
+            "metadata": {"name": name, "namespace": PLACES[0]},
+            "spec": {"refreshInterval": "1h", "secretStoreRefs": [store],
+                "selector": {"secret": {"name": "data-0"}},
+                "data": [{"match": {"secretKey": "KEY", "remoteRef": {"remoteKey": "pushed"}}}]}});
+        apply(&pushed.to_string());
+    }
+    let says = |name: &str| {
         let (_, _, message) = condition(&get(STORES, "default", STORE)?, "Strongroom")?;
-        message.contains(&said).then_some(())
+        Some(message.contains(&format!("{}/{name}", PLACES[0])))
+    };
+    eventually(&format!("store {STORE} names both PushSecrets"), SOON, || {
+        (says("pushed")? && says("by-labels")?).then_some(())
     });
-    kubectl(&["-n", PLACES[0], "delete", "pushsecret", "pushed", "--timeout=60s"]);
+    kubectl(&["-n", PLACES[0], "delete", "pushsecret", "pushed", "by-labels", "--timeout=60s"]);
+    eventually(&format!("store {STORE} names none any more"), SOON, || {
+        (!says("pushed")? && !says("by-labels")?).then_some(())
+    });
 }
 
 /// A store of a namespace that is ours from its first moment, and its ExternalSecret.
@@ -332,6 +343,29 @@ fn delete_without_eso(apps: &mut Vec<App>) {
     }
 }
 
+/// The store is deleted, then we start again, then its ExternalSecret is deleted: nobody else lets it go.
+fn delete_after_a_restart() {
+    let [mut secret, mut store, _] = apps::stores(TOKEN);
+    secret["metadata"]["namespace"] = PLACES[1].into();
+    store["kind"] = "SecretStore".into();
+    store["metadata"]["namespace"] = PLACES[1].into();
+    store["spec"]["controller"] = "strongroom".into();
+    let token = "/spec/provider/onepassword/auth/secretRef/connectTokenSecretRef";
+    store.pointer_mut(token).and_then(Value::as_object_mut).expect("it is there").remove("namespace");
+    let app = App::new(PLACES[1], "outlives-its-store", json!({"data": data("fixed", &["KEY"])}));
+    let mut object = app.object();
+    object["spec"]["secretStoreRef"] = json!({"kind": "SecretStore", "name": STORE});
+    // As External Secrets Operator would have left it.
+    object["metadata"]["finalizers"] = json!([FINALIZER]);
+    apply(&crate::list(&[secret, store, object]));
+    eventually("the ExternalSecret is ours", SOON, none(|| not_ready([&app], true)));
+    kubectl(&["-n", PLACES[1], "delete", "secretstores.external-secrets.io", STORE, "--timeout=60s"]);
+    kubectl(&["-n", SYSTEM, "rollout", "restart", "deployment/strongroom"]);
+    kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/strongroom", "--timeout=120s"]);
+    kubectl(&["-n", PLACES[1], "delete", KIND, &app.name, "--timeout=60s"]);
+    kubectl(&["-n", PLACES[1], "delete", "secret", "takeover-token"]);
+}
+
 /// When External Secrets Operator last refreshed one.
 fn refreshed(name: &str) -> Value {
     get(KIND, PLACES[0], name).expect("it is there")["status"]["refreshTime"].clone()
@@ -372,9 +406,10 @@ fn takes_over_and_gives_back() {
     let mut eso = prepare();
     let mut apps = apps::all();
     let before = made_by_eso(&mut eso, &apps);
-    let runs = reader::start();
+    let reads = &apps::all()[0];
+    let runs = workload::start(reads);
     take_over(&apps, &before);
-    assert_eq!(reader::seen(), runs, "what reads a Secret was restarted when the store became ours");
+    assert_eq!(workload::pods(reads), runs, "a workload was restarted when the store became ours");
     leave_what_is_mixed(apps.len());
     count_what_is_pushed();
     keep_up(&apps);
@@ -382,10 +417,11 @@ fn takes_over_and_gives_back() {
     store_of_a_namespace();
     drop(eso);
     delete_without_eso(&mut apps);
+    delete_after_a_restart();
     let mut eso = Eso::start(1);
     at_work(&mut eso);
     give_back(&mut eso, &apps);
-    assert_eq!(reader::seen(), runs, "what reads a Secret was restarted when the store went back");
+    assert_eq!(workload::pods(reads), runs, "a workload was restarted when the store went back");
     let theirs = &everything(KIND)[&format!("{}/theirs", PLACES[0])];
     assert_eq!(marks(theirs), [""; 0], "an ExternalSecret of another store was touched");
     leave::leave(eso, &apps);

@@ -23,6 +23,7 @@ mod progress;
 mod proxy;
 mod quiet;
 mod restores;
+mod rotation;
 mod scale;
 mod scheduled;
 mod secrets;

@@ -2,15 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::api::core::v1::Namespace;
-
 use super::{Fetched, Lookup, Reader, Source, item_problem, problem};
 use crate::{
     api::{
         common::{Group, StoreKind, StoreRef},
         store::StoreSpec,
     },
-    clients::cluster,
     controllers::context::Context,
     core::{
         field::{self, Source as FieldSource},
@@ -24,7 +21,7 @@ use crate::{
 };
 
 /// Where the secrets of a store come from, for a namespace that may use it (none: the operator itself). Nothing while
-/// the store's controller has not looked at the store.
+/// the store's controller has not looked at the store, or a namespace that was just made is not known.
 pub async fn source(ctx: &Context, reference: &StoreRef, namespace: Option<&str>) -> Result<Option<Source>, Problem> {
     if reference.kind == StoreKind::SecretStore && namespace.is_none() {
         let message =
@@ -42,7 +39,8 @@ pub async fn source(ctx: &Context, reference: &StoreRef, namespace: Option<&str>
         return Err(Problem::new(Reason::StoreNotReady, message));
     }
     if let Some(namespace) = namespace {
-        let labels = if needs_labels(&spec) { labels(ctx, namespace).await? } else { BTreeMap::new() };
+        let labels = if needs_labels(&spec) { ctx.namespaces.labels(namespace).await? } else { Some(BTreeMap::new()) };
+        let Some(labels) = labels else { return Ok(None) };
         admit(&key, &spec, namespace, &labels)?;
     }
     match ctx.connect.lookup(&key) {
@@ -66,9 +64,9 @@ fn spec(ctx: &Context, key: &StoreKey) -> Option<Result<StoreSpec, Problem>> {
     }
 }
 
-async fn labels(ctx: &Context, namespace: &str) -> Result<BTreeMap<String, String>, Problem> {
-    let namespace = cluster::get(&ctx.global::<Namespace>(), namespace).await?;
-    Ok(namespace.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
+/// Whether a store of ours goes by the labels of namespaces.
+pub(crate) fn selects(ctx: &Context, store: &StoreKey) -> bool {
+    spec(ctx, store).and_then(Result::ok).is_some_and(|spec| is_ours(&spec) && needs_labels(&spec))
 }
 
 /// What a reference means, as the index tells it. Nothing while the server is asked for the first time.

@@ -11,6 +11,7 @@ mod metrics;
 mod problem;
 mod slot;
 
+pub(crate) use access::selects;
 pub use access::{CredentialsItem, fetch, indexed, source};
 pub use endpoint::{Endpoint, Overview};
 pub use fetch::Fetched;

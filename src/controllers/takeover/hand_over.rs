@@ -5,7 +5,6 @@ use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
     core::PartialObjectMeta,
-    runtime::controller::Action,
 };
 use serde_json::json;
 
@@ -16,7 +15,10 @@ use crate::{
         external_secret::ExternalSecret,
     },
     clients::cluster,
-    controllers::{context::Context, runner::Reconcile},
+    controllers::{
+        context::Context,
+        runner::{Action, Reconcile},
+    },
     core::{
         problem::{Problem, Reason},
         secret,
@@ -33,7 +35,7 @@ pub(crate) async fn succeed(object: &ExternalSecret, ctx: &Context) -> Result<()
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let before = ctx.stores.eso_external_secrets.by_name(Some(&namespace), &name).filter(|before| {
         let same = before.target().1 == secret::target_name(object);
-        object.spec.group == Group::Strongroom && same && ctx.takeover.role(before) == Role::Ours
+        object.spec.group == Group::Strongroom && same && super::role(ctx, before) == Role::Ours
     });
     let Some(before) = before else { return Ok(()) };
     let api: Api<Secret> = ctx.api(&namespace);

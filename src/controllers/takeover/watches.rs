@@ -13,6 +13,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::role;
 use crate::{
     api::eso::EsoExternalSecret,
     clients::guarded::Guarded,
@@ -28,7 +29,9 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let api = Api::all(ctx.client.clone());
-    switched(ctx.takeover.served.subscribe(), move |served| served.then(|| watched(api.clone())))
+    switched(ctx.takeover.served.subscribe(), move |served| {
+        served.contains(&*K::kind(&())).then(|| watched(api.clone()))
+    })
 }
 
 fn watched<K>(api: Api<Guarded<K>>) -> Events<Guarded<K>>
@@ -69,14 +72,14 @@ fn switched<K: Send + 'static, T: Clone + Send + Sync + 'static>(
 /// The ExternalSecrets of ESO's that concern us: while no store does, none is even read.
 pub(super) fn concerning(ctx: Arc<Context>) -> Events<Guarded<EsoExternalSecret>> {
     let api = Api::all(ctx.client.clone());
-    let switch = ctx.takeover.holds.subscribe();
-    switched(switch, move |(count, holds)| {
-        let (ctx, count) = (ctx.clone(), *count);
-        let events = if holds.is_empty() { None } else { Some(watched(api.clone())) };
+    let switch = ctx.takeover.known.subscribe();
+    switched(switch, move |known| {
+        let (ctx, count) = (ctx.clone(), known.changes);
+        let events = known.matters().then(|| watched(api.clone()));
         let events = events?.filter_map(move |event| {
             use watcher::Event::{Apply, Delete, InitApply, InitDone};
             let concerns = |guard: &Guarded<EsoExternalSecret>| {
-                guard.0.as_ref().is_ok_and(|object| ctx.takeover.role(object) != Role::Theirs)
+                guard.0.as_ref().is_ok_and(|object| role(&ctx, object) != Role::Theirs)
             };
             std::future::ready(match event {
                 Ok(Apply(object)) if !concerns(&object) => Some(Ok(Delete(object))),

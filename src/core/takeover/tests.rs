@@ -2,7 +2,13 @@ use kube::core::ObjectMeta;
 use serde_json::json;
 
 use super::*;
-use crate::api::{annotations, common::StoreKind, eso::MANAGED, external_secret::Binding};
+use crate::api::{
+    annotations,
+    common::{StoreKind, Time},
+    eso::{MANAGED, STORE_FINALIZER},
+    external_secret::Binding,
+    store::{ChangeDetection, StoreStatus},
+};
 
 fn object(json: serde_json::Value) -> EsoExternalSecret {
     let mut object = json!({
@@ -71,8 +77,71 @@ fn it_is_ours_when_every_store_is() {
         ("it was ours", object(marked), holds(&[("one", Hold::Leaving)]), Role::Leaving),
         ("it never was", object(json!({})), holds(&[("one", Hold::Leaving)]), Role::Theirs),
     ] {
-        assert_eq!(role(&object, &holds, false), expected, "{name}");
+        assert_eq!(role(&object, &holds, false, |_| false), expected, "{name}");
     }
+}
+
+#[test]
+fn what_was_ours_stays_so_when_its_store_is_gone() {
+    let marked = |mut more: serde_json::Value| {
+        more["status"] = json!({"syncedResourceVersion": "3-strongroom.1.3.."});
+        object(more)
+    };
+    let two = json!({"spec": {"secretStoreRef": {"name": "one"}, "data": [
+        {"secretKey": "k", "remoteRef": {"key": "i"}, "sourceRef": {"storeRef": {"name": "two"}}}]}});
+    let is_gone = |store: &StoreKey| *store == key("one");
+    let ours = Holds::from([(key("two"), Hold::Ours)]);
+    for (name, object, holds, expected) in [
+        ("it was reconciled", marked(json!({})), Holds::new(), Role::Ours),
+        ("it never was", object(json!({})), Holds::new(), Role::Theirs),
+        ("the other store is ours", marked(two.clone()), ours.clone(), Role::Ours),
+        ("the other store is not", marked(two.clone()), Holds::new(), Role::Mixed([key("two")].into())),
+        ("it never was, the other store is ours", object(two), ours, Role::Mixed([key("one")].into())),
+    ] {
+        assert_eq!(role(&object, &holds, false, is_gone), expected, "{name}");
+    }
+    assert_eq!(role(&marked(json!({})), &Holds::new(), false, |_| false), Role::Leaving, "its store is there again");
+}
+
+#[test]
+fn push_secrets_name_stores_in_every_way() {
+    let cluster = StoreKey { group: Group::ExternalSecrets, namespace: None, name: "one".into() };
+    let labels = BTreeMap::from([("vault".to_owned(), "home".to_owned())]);
+    let home = json!({"labelSelector": {"matchLabels": {"vault": "home"}}});
+    let with_kind = |mut of: serde_json::Value| {
+        of["kind"] = "ClusterSecretStore".into();
+        of
+    };
+    for (name, spec, namespace, store, expected) in [
+        ("by name", json!({"secretStoreRefs": [{"name": "one"}]}), "media", key("one"), true),
+        ("another", json!({"secretStoreRefs": [{"name": "two"}]}), "media", key("one"), false),
+        ("of another namespace", json!({"secretStoreRefs": [{"name": "one"}]}), "other", key("one"), false),
+        ("of another kind", json!({"secretStoreRefs": [{"name": "one"}]}), "media", cluster.clone(), false),
+        ("by labels", json!({"secretStoreRefs": [home]}), "media", key("one"), true),
+        ("by labels, cluster-wide", json!({"secretStoreRefs": [with_kind(home.clone())]}), "x", cluster.clone(), true),
+        ("a part", json!({"dataTo": [{"storeRef": with_kind(json!({"name": "one"}))}]}), "x", cluster, true),
+        ("a part by labels", json!({"dataTo": [{"storeRef": home}]}), "media", key("one"), true),
+        ("none", json!({"dataTo": [{}], "secretStoreRefs": [{}]}), "media", key("one"), false),
+    ] {
+        let spec = serde_json::from_value(spec).unwrap();
+        assert_eq!(pushes_to(&spec, namespace, &store, Some(&labels)), expected, "{name}");
+    }
+    let other = serde_json::from_value(json!({"secretStoreRefs": [home]})).unwrap();
+    assert!(!pushes_to(&other, "media", &key("one"), None), "a store without labels");
+}
+
+#[test]
+fn a_store_says_what_one_would_not_know() {
+    let told = |meta: &ObjectMeta, detection, pushed: Option<BTreeSet<String>>| {
+        let ours = StoreStatus { change_detection: Some(detection), ..StoreStatus::default() };
+        let users = Users { ours: 1, pushed, ..Users::default() };
+        store_status(meta, None, &ours, Some(&users), time(0)).conditions[0].message.clone()
+    };
+    let mut meta = ObjectMeta { finalizers: Some(vec![STORE_FINALIZER.to_owned()]), ..ObjectMeta::default() };
+    let quiet = told(&meta, ChangeDetection::VaultVersion, Some(BTreeSet::new()));
+    meta.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+    let loud = told(&meta, ChangeDetection::ItemList, None);
+    insta::assert_yaml_snapshot!((quiet, loud));
 }
 
 #[test]
@@ -99,11 +168,12 @@ fn statuses_are_in_esos_shape() {
     let mut bad = good.clone();
     let problem = crate::core::problem::Problem::new(Reason::ItemNotFound, "no vault of the store has item \"radar\"");
     conditions::summarize(&mut bad.conditions, &conditions::Summary::NotReady(problem), None, time(5));
-    let users = Users { ours: 12, mixed: ["media/both".to_owned()].into(), pushed: ["media/push".to_owned()].into() };
+    let users =
+        Users { ours: 12, mixed: ["media/both".to_owned()].into(), pushed: Some(["media/push".to_owned()].into()) };
     let mut store = StoreStatus::default();
     let ready = conditions::Summary::Ready("Ready", "Connect answers; vaults: Kubernetes".into());
     conditions::summarize(&mut store.conditions, &ready, None, time(1));
-    let held = store_status(None, &store, Some(&users), time(1));
+    let held = store_status(&ObjectMeta::default(), None, &store, Some(&users), time(1));
     assert!(is_taken_over(Some(&held)) && !is_taken_over(Some(&left_status(&held))));
     insta::assert_yaml_snapshot!((status(&ours, &good), status(&ours, &bad), held));
 }
