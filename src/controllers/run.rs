@@ -79,10 +79,10 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     pages.ready.store(true, Ordering::Relaxed);
     let leases = Api::namespaced(client.clone(), &settings.namespace);
     let shutdown = terminated().shared();
-    tokio::select! {
+    let since = tokio::select! {
         () = shutdown.clone() => return Ok(()),
-        () = lease::acquire(&leases, &settings.identity) => {}
-    }
+        since = lease::acquire(&leases, &settings.identity) => since,
+    };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         namespace = settings.namespace,
@@ -91,7 +91,10 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         "Strongroom watches SecretStores, ExternalSecrets, ResticRepositories, VolumeBackups and VolumeRestores \
          in all namespaces; movers run in its own"
     );
-    let (fingerprints, taken) = key::read(&Api::namespaced(client.clone(), &settings.namespace)).await?;
+    // Nobody renews the Lease meanwhile.
+    let secrets = Api::namespaced(client.clone(), &settings.namespace);
+    let read = tokio::time::timeout(lease::RENEW, key::read(&secrets)).await;
+    let (fingerprints, taken) = read.map_err(|_| LeaseError::unanswered())??;
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(settings.identity.clone()) };
     let (stores, feeds) = stores();
     let (connect, wakes) = Hub::new();
@@ -129,7 +132,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let kinds = super::kinds(ctx, feeds, wakes, shutdown.clone());
     tokio::select! {
         () = kinds => {}
-        lost = lease::keep(&leases, &settings.identity) => return Err(lost.into()),
+        lost = lease::keep(&leases, &settings.identity, since) => return Err(lost.into()),
         ended = server => {
             if let Ok(Err(error)) = ended {
                 return Err(error.into());

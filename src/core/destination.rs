@@ -12,6 +12,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use crate::{
     api::{
         backup::BackupTarget,
+        common::MoverSpec,
         repository::{ClusterResticRepository, DEFAULT_HOST, DEFAULT_PATH, RepositorySpec},
     },
     core::{
@@ -108,12 +109,39 @@ pub fn base_url(spec: &RepositorySpec, cluster: &str) -> Result<String, Problem>
 /// Checks everything that a repository object's templates can get wrong, before anyone uses it.
 pub fn validate(spec: &RepositorySpec, cluster: &str) -> Result<(), Problem> {
     base_url(spec, cluster)?;
-    if spec.ca.is_some() {
-        let message = "ca is not supported yet: use a certificate of a public authority, or a server without TLS inside of the cluster";
-        return Err(Problem::new(Reason::NotSupported, message));
-    }
+    supported(spec)?;
     let scope = Scope { namespace: "namespace", name: "name", cluster };
     targets(spec, scope, &["claim".to_owned()]).map(drop)
+}
+
+/// What this version does not do is refused by name, never ignored.
+fn supported(spec: &RepositorySpec) -> Result<(), Problem> {
+    let refused = |what: &str| Err(Problem::new(Reason::NotSupported, what));
+    if spec.ca.is_some() {
+        return refused(
+            "ca is not supported yet: use a certificate of a public authority, or a server without TLS inside of the cluster",
+        );
+    }
+    let field = if spec.limits.as_ref().is_some_and(|limits| limits.per_node.is_some()) {
+        "limits.perNode"
+    } else if spec.mover.as_ref().is_some_and(has_cache_claim) {
+        CACHE_CLAIM
+    } else if spec.populate.is_some() {
+        "populate"
+    } else if !spec.allowed_identities.is_empty() {
+        "allowedIdentities"
+    } else {
+        return Ok(());
+    };
+    refused(&format!("this version does not have {field}: remove the field"))
+}
+
+/// A cache that is kept, which this version does not have.
+pub const CACHE_CLAIM: &str = "mover.cache.storageClassName";
+
+/// Whether movers are to keep their cache.
+pub fn has_cache_claim(mover: &MoverSpec) -> bool {
+    mover.cache.as_ref().is_some_and(|cache| cache.storage_class_name.is_some())
 }
 
 /// Whether the same restic repository serves everyone.
@@ -296,6 +324,26 @@ mod tests {
             })
             .collect();
         insta::assert_yaml_snapshot!(messages);
+    }
+
+    #[test]
+    fn what_this_version_does_not_do_is_refused_by_its_name() {
+        for (field, declared) in [
+            ("ca", json!({"ca": {"type": "Secret", "name": "ca"}})),
+            ("limits.perNode", json!({"limits": {"perNode": 1}})),
+            ("mover.cache.storageClassName", json!({"mover": {"cache": {"storageClassName": "local"}}})),
+            ("populate", json!({"populate": {"onMissing": "Fail"}})),
+            (
+                "allowedIdentities",
+                json!({"allowedIdentities": [{"host": "old", "path": "/data", "namespaces": ["a"]}]}),
+            ),
+        ] {
+            let problem = validate(&spec(&declared), "c1").expect_err(field);
+            assert_eq!(problem.reason, Reason::NotSupported);
+            assert!(problem.message.contains(field), "{field}: {}", problem.message);
+        }
+        let done = json!({"limits": {"backups": 2, "upload": "1M"}, "mover": {"cache": {"size": "5Gi"}}});
+        assert!(validate(&spec(&done), "c1").is_ok());
     }
 
     #[test]

@@ -85,6 +85,27 @@ fn of_two_controllers_one_acts() {
     crate::support::eventually("the second waits for the Lease", crate::support::SOON, || {
         logs().contains("waiting for the Lease").then_some(())
     });
+    let holder = || {
+        let lease = crate::support::get("lease", SYSTEM, "strongroom-controller")?;
+        lease["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty()).map(str::to_owned)
+    };
+    let first = holder().expect("one of them has the Lease");
+    let began = |pod: &str| {
+        logs().contains(&format!("[pod/{pod}/")) && {
+            let log = kubectl(&["-n", SYSTEM, "logs", pod, "--tail=-1"]);
+            log.contains("Strongroom watches")
+        }
+    };
+    let pods = crate::support::list("pod", SYSTEM, "app.kubernetes.io/name=strongroom");
+    let pods: Vec<&str> = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str()).collect();
+    let acting: Vec<&&str> = pods.iter().filter(|pod| began(pod)).collect();
+    assert_eq!(acting, [&first.as_str()], "one of {pods:?} acts: who has the Lease");
+    // It is killed, and cannot give the Lease back.
+    kubectl(&["-n", SYSTEM, "delete", "pod", &first, "--force", "--grace-period=0"]);
+    let second = crate::support::eventually("another one has the Lease", crate::support::SOON, || {
+        holder().filter(|holder| *holder != first)
+    });
+    crate::support::eventually("and acts", crate::support::SOON, || began(&second).then_some(()));
     kubectl(&["-n", SYSTEM, "scale", "deployment/strongroom", "--replicas=1"]);
     kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/strongroom", "--timeout=120s"]);
 }

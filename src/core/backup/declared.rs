@@ -314,6 +314,8 @@ fn supported(spec: &VolumeBackupSpec) -> Result<(), Problem> {
         "claimSelector (name the claims in claimNames)"
     } else if spec.hooks.is_some() {
         "hooks"
+    } else if spec.mover.as_ref().is_some_and(destination::has_cache_claim) {
+        destination::CACHE_CLAIM
     } else {
         return Ok(());
     };
