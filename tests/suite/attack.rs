@@ -138,6 +138,15 @@ fn a_store_is_used_only_by_those_whom_it_admits() {
     apply(&object("ResticRepository", OWN, "by-name", &spec).to_string());
     println!("{}", ready("resticrepository", OWN, "by-name", "False", "StoreNotAllowed"));
 
+    let made: Vec<String> = list("secrets", OWN, "")
+        .iter()
+        .filter_map(|secret| secret["metadata"]["name"].as_str().map(str::to_owned))
+        .filter(|name| name != "token")
+        .collect();
+    assert_eq!(made, Vec::<String>::new(), "the attacker has Secrets");
+    // Those would be admitted too when their namespace is.
+    kubectl(&["-n", OWN, "delete", "externalsecrets.strongroom.dev", "--all"]);
+
     // Whoever is admitted gets it; and no longer when the namespace is not admitted any more.
     for (place, store) in [(VICTIM, "a-by-name"), (VICTIM, "a-by-regex"), (OWN, "a-by-label")] {
         if place == OWN {
@@ -158,12 +167,6 @@ fn a_store_is_used_only_by_those_whom_it_admits() {
         (secret_value(VICTIM, "admitted-a-by-name", "VALUE")? == "attack-new-value").then_some(())
     });
     assert_eq!(secret_value(OWN, "admitted-a-by-label", "VALUE").as_deref(), Some(LOOT), "what it had, it has");
-    let made: Vec<String> = list("secrets", OWN, "")
-        .iter()
-        .filter_map(|secret| secret["metadata"]["name"].as_str().map(str::to_owned))
-        .filter(|name| name != "token" && name != "admitted-a-by-label")
-        .collect();
-    assert_eq!(made, Vec::<String>::new(), "the attacker has Secrets");
     clean();
 }
 
