@@ -1,12 +1,15 @@
 package leftovers
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -151,8 +154,8 @@ func prepare(t *testing.T, u unified, name string) {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{u.root, filepath.Dir(leaf)} {
-		if got := fields(filepath.Join(dir, "cgroup.subtree_control")); len(got) != 5 {
-			t.Errorf("%s passes on %v", dir, got)
+		if missing, err := notPassedOn(dir); err != nil || len(missing) != 0 {
+			t.Errorf("%s does not pass on %v (%v)", dir, missing, err)
 		}
 	}
 }
@@ -256,5 +259,71 @@ func TestWhatGoesWaitsForWhatComes(t *testing.T) {
 	}
 	if pids, _ := root(u); len(pids) != 3 {
 		t.Errorf("the root has %v", pids)
+	}
+}
+
+// On cgroup v2 the kernel itself is asked whether it agrees with the fake one: a group of the machine is then
+// what a container's root is.
+func TestTheKernelAgrees(t *testing.T) {
+	u := unified{filepath.Join(cgroupMount, fmt.Sprintf("strongroom_test_%d", os.Getpid())), realKernel{}}
+	if !CgroupV2() || os.Geteuid() != 0 || u.kernel.mkdir(u.root) != nil {
+		t.Skip("this needs root on a machine with cgroup v2")
+	}
+	defer u.kernel.rmdir(u.root)
+	if controllers := fields(filepath.Join(u.root, "cgroup.controllers")); !slices.Contains(controllers, "memory") {
+		t.Skipf("%s has only %v", u.root, controllers)
+	}
+	group, err := os.Open(u.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer group.Close()
+	sleep := exec.Command("sleep", "60")
+	sleep.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer sleep.Wait()
+	defer sleep.Process.Kill()
+
+	prepare(t, u, "strongroom-a")
+	other := filepath.Join(u.root, "engine")
+	if err := u.kernel.mkdir(other); err != nil {
+		t.Fatal(err)
+	}
+	defer u.kernel.rmdir(other)
+	if err := u.passOn(other); err != nil {
+		t.Fatal(err)
+	}
+	moved := filepath.Join(u.root, movedGroup)
+	stays := func(why string) {
+		if _, passedOn := root(u); len(passedOn) < 3 || !slices.Equal(processes(moved), []int{sleep.Process.Pid}) {
+			t.Errorf("%s: %v is passed on, moved are %v", why, passedOn, processes(moved))
+		}
+	}
+	if err := u.takeBack(); err != nil {
+		t.Error(err)
+	}
+	stays("a cluster is left")
+	for _, dir := range []string{filepath.Join(u.root, "strongroom-a", partsLeaf), filepath.Join(u.root, "strongroom-a")} {
+		if err := u.kernel.rmdir(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := u.takeBack(); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("others need what is passed on: %v", err)
+	}
+	stays("others need what is passed on")
+	if err := u.kernel.rmdir(other); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.takeBack(); err != nil {
+		t.Error(err)
+	}
+	if pids, passedOn := root(u); !slices.Equal(pids, []int{sleep.Process.Pid}) || len(passedOn) != 0 {
+		t.Errorf("the root has %v and passes on %v", pids, passedOn)
+	}
+	if _, err := os.Stat(moved); err == nil {
+		t.Errorf("%s is left", moved)
 	}
 }
