@@ -28,6 +28,9 @@ func down(args []string) error {
 	if err := leftovers.Remove(c); err != nil {
 		return err
 	}
+	if err := leftovers.TakeBack(); err != nil {
+		return err
+	}
 	fmt.Printf("cluster %s %s; nothing of it is left", c.Name, was)
 	if _, err := os.Stat(c.Path("logs")); err == nil {
 		fmt.Printf(" but its logs in %s", c.Path("logs"))

@@ -65,8 +65,10 @@ func up(args []string) error {
 	defer stop()
 	begin := time.Now()
 	if err := startAndWait(ctx, c, pause); err != nil {
-		if removeErr := leftovers.Remove(c); removeErr != nil {
-			err = fmt.Errorf("%w; then %w", err, removeErr)
+		for _, undo := range []func() error{func() error { return leftovers.Remove(c) }, leftovers.TakeBack} {
+			if undoErr := undo(); undoErr != nil {
+				err = fmt.Errorf("%w; then %w", err, undoErr)
+			}
 		}
 		return fmt.Errorf("%w\nthe logs are in %s", err, c.Path("logs"))
 	}

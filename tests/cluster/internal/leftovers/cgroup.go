@@ -3,7 +3,6 @@ package leftovers
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,11 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	cgroupMount = "/sys/fs/cgroup"
-	// partsLeaf holds the cluster's own processes on cgroup v2, where only leaves may hold any.
-	partsLeaf = "parts"
-)
+const cgroupMount = "/sys/fs/cgroup"
 
 // CgroupV2 tells whether the machine has the unified hierarchy.
 func CgroupV2() bool { return isFilesystem(cgroupMount, unix.CGROUP2_SUPER_MAGIC) }
@@ -32,7 +27,7 @@ func isFilesystem(path string, magic int64) bool {
 // folder in which the cluster's own processes have to start, else "".
 func PrepareCgroups(name string) (string, error) {
 	if CgroupV2() {
-		return prepareV2(name)
+		return unified{cgroupMount, realKernel{}}.prepare(name)
 	}
 	hierarchies := v1Hierarchies()
 	if len(hierarchies) == 0 {
@@ -77,66 +72,6 @@ func v1Hierarchies() []string {
 		}
 	}
 	return found
-}
-
-func prepareV2(name string) (string, error) {
-	if err := enableControllers(cgroupMount); err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cgroupMount, name)
-	leaf := filepath.Join(dir, partsLeaf)
-	if err := os.MkdirAll(leaf, 0o755); err != nil {
-		return "", err
-	}
-	return leaf, enableControllers(dir)
-}
-
-// enableControllers passes a group's controllers on to its children. Only the machine's real root
-// may do that while it holds processes itself; the root that a container sees is an ordinary group,
-// and its processes have to move into a leaf first.
-func enableControllers(dir string) error {
-	raw, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
-	if err != nil {
-		return err
-	}
-	enabled, _ := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
-	var missing []string
-	for _, controller := range strings.Fields(string(raw)) {
-		if !slices.Contains(strings.Fields(string(enabled)), controller) {
-			missing = append(missing, controller)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	if _, err := os.Stat(filepath.Join(dir, "cgroup.type")); err == nil {
-		if err := moveProcesses(dir, filepath.Join(dir, "strongroom-moved")); err != nil {
-			return err
-		}
-	}
-	for _, controller := range missing {
-		err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644)
-		needed := slices.Contains([]string{"cpu", "memory", "pids"}, controller)
-		if err != nil && needed {
-			return fmt.Errorf("cgroup v2: cannot pass %s on from %s: %w", controller, dir, err)
-		}
-	}
-	return nil
-}
-
-func moveProcesses(from, to string) error {
-	pids := processes(from)
-	if len(pids) == 0 {
-		return nil
-	}
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
-	}
-	for _, pid := range pids {
-		// It may have ended, or be a kernel thread that cannot move.
-		_ = os.WriteFile(filepath.Join(to, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
-	}
-	return nil
 }
 
 func processes(dir string) []int {

@@ -53,8 +53,11 @@ func (c Cluster) Path(elem ...string) string {
 	return filepath.Join(append([]string{c.Dir}, elem...)...)
 }
 
+// CgroupPrefix is how the names of all clusters' cgroups begin.
+const CgroupPrefix = "strongroom-"
+
 // Cgroup is the name of the cluster's cgroup below the root of each hierarchy.
-func (c Cluster) Cgroup() string { return "strongroom-" + c.Name }
+func (c Cluster) Cgroup() string { return CgroupPrefix + c.Name }
 
 // Kubeconfig is for the host, through the proxy.
 func (c Cluster) Kubeconfig() string { return c.Path("kubeconfig") }
