@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod backup;
+pub mod base64_of_go;
 pub mod conditions;
 pub mod destination;
 pub mod driver;

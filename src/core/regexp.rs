@@ -1,12 +1,19 @@
 //! Regular expressions that users write, in the meaning that Go gives them: classes such as `\d` and `\w` and the
 //! boundary `\b` are those of ASCII, a class knows no operators, and `$1x` names the group `1x`.
 
+use std::sync::LazyLock;
+
 use regex::{Captures, Regex, RegexBuilder};
 
 /// Bytes that a compiled regular expression may need.
 const MAX_COMPILED: usize = 1 << 20;
 /// The most that one repetition may count, as in Go.
 const MAX_REPEAT: u32 = 1000;
+/// The classes that have a name.
+const CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
 /// What the remembered states of a search may need, for each expression.
 const MAX_STATES: usize = 1 << 20;
 
@@ -90,6 +97,15 @@ impl Regexp {
         parts.push(&text[start..]);
         parts
     }
+}
+
+/// Whether Go counts a character as a letter or a number: marks, which are alphabetic elsewhere, are none.
+pub fn is_letter_or_number(c: char) -> bool {
+    static LETTERS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[\p{L}\p{N}]$").ok());
+    if c.is_ascii() {
+        return c.is_ascii_alphanumeric();
+    }
+    LETTERS.as_ref().is_some_and(|letters| letters.is_match(c.encode_utf8(&mut [0; 4])))
 }
 
 /// Adds a replacement with its groups filled in; none where that makes more than so many bytes.
@@ -221,6 +237,10 @@ impl<'a> Translator<'a> {
                 self.rest = rest;
                 self.out.push_str(&regex::escape(quoted));
             }
+            // As in Go, a digit but 0 is octal only where another one follows it: there are no references to groups.
+            ('1'..='7', _) if !self.rest.starts_with(|c| matches!(c, '0'..='7')) => {
+                return Err(Invalid(format!("\\{c} is not supported")));
+            }
             ('A' | 'z', false) | ('a' | 'f' | 'n' | 'r' | 't' | 'v' | 'x' | 'p' | 'P' | '0'..='7', _) => {
                 self.out.extend(['\\', c]);
             }
@@ -245,30 +265,60 @@ impl<'a> Translator<'a> {
         }
         let mut first = true;
         loop {
-            let Some(c) = self.next() else {
-                return Err(Invalid(format!("a bracket of {:?} is not closed", self.source)));
-            };
-            match c {
-                ']' if !first => {
-                    self.out.push(']');
-                    return Ok(());
-                }
-                '\\' => self.escape(true)?,
-                '[' if self.rest.starts_with(':') && self.rest.contains(":]") => {
-                    let end = self.rest.find(":]").map_or(0, |end| end + 2);
-                    self.out.push('[');
-                    self.out.push_str(&self.rest[..end]);
-                    self.rest = &self.rest[end..];
-                }
-                '-' if !first && !self.rest.starts_with(']') => self.out.push('-'),
-                '[' | ']' | '&' | '~' | '-' | '^' => {
-                    self.out.push('\\');
-                    self.out.push(c);
-                }
-                other => self.out.push(other),
+            if !std::mem::take(&mut first) && self.rest.starts_with(']') {
+                self.rest = &self.rest[1..];
+                self.out.push(']');
+                return Ok(());
             }
-            first = false;
+            if self.named_class()? {
+                continue;
+            }
+            if self.is_class_escape() {
+                self.next();
+                self.escape(true)?;
+                continue;
+            }
+            self.class_char()?;
+            // What stands after a `-` ends a range, another `-` too.
+            if let Some(end) = self.rest.strip_prefix('-').filter(|end| !end.is_empty() && !end.starts_with(']')) {
+                self.rest = end;
+                self.out.push('-');
+                if self.is_class_escape() {
+                    return Err(Invalid("a range ends with a class".to_owned()));
+                }
+                self.class_char()?;
+            }
         }
+    }
+
+    /// `[:name:]`, where that comes next.
+    fn named_class(&mut self) -> Result<bool, Invalid> {
+        let Some((name, after)) = self.rest.strip_prefix("[:").and_then(|rest| rest.split_once(":]")) else {
+            return Ok(false);
+        };
+        if !CLASSES.contains(&name.strip_prefix('^').unwrap_or(name)) {
+            return Err(Invalid(format!("[:{name}:] is not supported")));
+        }
+        self.out.push_str(&format!("[:{name}:]"));
+        self.rest = after;
+        Ok(true)
+    }
+
+    /// Whether an escape comes next that means several characters.
+    fn is_class_escape(&self) -> bool {
+        let escaped = self.rest.strip_prefix('\\');
+        escaped.is_some_and(|rest| rest.starts_with(['d', 'D', 's', 'S', 'w', 'W', 'p', 'P']))
+    }
+
+    /// One character of a class.
+    fn class_char(&mut self) -> Result<(), Invalid> {
+        match self.next() {
+            None => return Err(Invalid(format!("a bracket of {:?} is not closed", self.source))),
+            Some('\\') => self.escape(true)?,
+            Some(c @ ('[' | ']' | '&' | '~' | '-' | '^')) => self.out.extend(['\\', c]),
+            Some(c) => self.out.push(c),
+        }
+        Ok(())
     }
 }
 

@@ -2,16 +2,12 @@
 
 mod merge;
 
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE},
-};
-
 use crate::{
     api::external_secret::{ConversionStrategy, DecodingStrategy, Find, NullBytePolicy, RemoteRef, Rewrite},
     core::{
+        base64_of_go,
         problem::{Problem, Reason},
-        regexp::Regexp,
+        regexp::{self, Regexp},
         sensitive::{Sensitive, SensitiveMap},
         template::{self, Engine, Moment, Values},
     },
@@ -134,14 +130,15 @@ fn distinct(values: Vec<(String, Sensitive)>, encoding: &Encoding, place: &str) 
 fn transformed(key: &str, template: &str, place: &str, moment: &Moment) -> Result<String, Problem> {
     let values = Values::from(&SensitiveMap::from([("value".to_owned(), Sensitive::from(key))]));
     let made = template::render(Engine::Go, template, place, &values, moment)?;
-    Ok(made.expose_str().unwrap_or_default().to_owned())
+    let binary = || Problem::new(Reason::TemplateError, format!("{place}: the key that it makes is no text"));
+    made.expose_str().map(str::to_owned).ok_or_else(binary)
 }
 
 /// A key without what a key cannot hold. Letters of other scripts stay, so that templates can use them.
 fn convert(key: &str, strategy: ConversionStrategy) -> String {
     key.chars()
         .map(|c| match strategy {
-            _ if c.is_alphanumeric() || matches!(c, '-' | '.' | '_') => c.to_string(),
+            _ if regexp::is_letter_or_number(c) || matches!(c, '-' | '.' | '_') => c.to_string(),
             ConversionStrategy::Default => "_".to_owned(),
             ConversionStrategy::Unicode => format!("_U{:04x}_", u32::from(c)),
         })
@@ -150,9 +147,8 @@ fn convert(key: &str, strategy: ConversionStrategy) -> String {
 
 /// A value as it was before it was encoded at its source.
 pub fn decode(value: Sensitive, encoding: &Encoding, key: &str, place: &str) -> Result<Sensitive, Problem> {
-    let plain = || value.expose().iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect::<Vec<u8>>();
-    let standard = || STANDARD.decode(plain()).ok().map(Sensitive::from);
-    let url_safe = || URL_SAFE.decode(plain()).ok().map(Sensitive::from);
+    let standard = || base64_of_go::standard(value.expose()).map(Sensitive::from);
+    let url_safe = || base64_of_go::url_safe(value.expose()).map(Sensitive::from);
     let invalid = |what: &str| {
         let message = format!("{place}: the value of {key:?} in {} {what}", encoding.source);
         Problem::new(Reason::InvalidData, message)

@@ -4,6 +4,7 @@
 //! A template comes from a user and is rendered in the controller, so its work and its result are bounded, and an
 //! error never holds a value.
 
+mod bytes;
 mod functions;
 mod go;
 mod jinja;
@@ -56,34 +57,21 @@ pub struct Moment {
 #[derive(Clone)]
 pub struct Values {
     map: Arc<BTreeMap<Arc<str>, Value>>,
-    /// Keys whose values are no text.
-    binary: Vec<String>,
 }
 
 impl From<&SensitiveMap> for Values {
     fn from(values: &SensitiveMap) -> Self {
-        let mut map: BTreeMap<Arc<str>, Value> = BTreeMap::new();
-        let mut binary = Vec::new();
-        for (key, value) in values {
-            match value.expose_str() {
-                Some(text) => {
-                    map.insert(key.as_str().into(), Value::String(text.into()));
-                }
-                None => binary.push(key.clone()),
-            }
-        }
-        Self { map: Arc::new(map), binary }
+        let carried = |(key, value): (&String, &Sensitive)| {
+            let key: Arc<str> = bytes::carried(key.as_bytes()).into();
+            (key, Value::String(bytes::carried(value.expose()).into()))
+        };
+        Self { map: Arc::new(values.iter().map(carried).collect()) }
     }
 }
 
 impl Values {
-    /// Says that a key is not there, or that its value is none that a template can hold.
+    /// Says that a key is not there.
     fn missing(&self, key: &str) -> String {
-        if self.binary.iter().any(|binary| binary == key) {
-            return format!(
-                "the value of {key:?} is binary, which a template cannot hold: take it by an entry of data"
-            );
-        }
         let names: Vec<&str> = self.map.keys().map(|key| &**key).collect();
         let hint = did_you_mean(key, names.iter().copied());
         format!("no key {key:?}.{hint} The keys are: {names:?}")
@@ -110,6 +98,9 @@ pub fn render(
     if template.len() > MAX_BYTES {
         return Err(fail(&format!("the template is larger than {MAX_BYTES} bytes, which no Secret can hold")));
     }
+    if bytes::are_written(template) {
+        return Err(fail("it writes a character from U+10FF80 to U+10FFFF, which no template can: leave it out"));
+    }
     let work = Arc::new(work::Work::new(moment, place, values));
     let run = || match engine {
         Engine::Go => go::render(template, values, &work),
@@ -119,7 +110,8 @@ pub fn render(
     let needed = if engine == Engine::Go { GO_STACK } else { STACK };
     let ran = stacker::maybe_grow(needed, STACK, || catch_unwind(AssertUnwindSafe(run)));
     let rendered = ran.unwrap_or_else(|_| Err("the template engine fails on it".to_owned()));
-    rendered.map(Sensitive::from).map_err(|why| fail(&why))
+    let rendered = rendered.map_err(|why| fail(&why))?;
+    Ok(if bytes::is_plain(&rendered) { rendered.into() } else { bytes::meant(&rendered).into_owned().into() })
 }
 
 /// Renders a template and reads the result as a YAML map of keys and texts.

@@ -20,6 +20,16 @@ fn means_what_go_means() {
         ("[^]a]", "a]b", Some("b")),
         ("[a-c-]+", "b-", Some("b-")),
         ("[[:alpha:]]+", "1ab", Some("ab")),
+        // From `!` to `-`, and a slash.
+        ("[!--/]+", "-.-/", Some("-")),
+        ("[!--/]+", "a#/", Some("#/")),
+        ("[+--]+", "a,-b", Some(",-")),
+        (r"[\d-z]+", "a-9zb", Some("-9z")),
+        (r"[\[-\]]+", "a[\\]b", Some("[\\]")),
+        ("[--/]+", "-./0", Some("-./")),
+        ("[a-]+", "b-a", Some("-a")),
+        ("[^-a]+", "-a^b", Some("^b")),
+        ("[~~]+", "~~a", Some("~~")),
         (r"[a\]]+", "]a", Some("]a")),
         ("a{", "a{", Some("a{")),
         ("a{,2}", "a{,2}", Some("a{,2}")),
@@ -61,6 +71,12 @@ fn refuses_what_go_refuses() {
         "(?<!a)",
         "*a",
         r"\1x(",
+        r"(a)\1",
+        r"\18",
+        r"[\1]",
+        r"[a-\d]",
+        "[[:letter:]]",
+        "[a-",
         "[z-a]",
         "(a{1000}){1000}",
     ] {
@@ -68,6 +84,17 @@ fn refuses_what_go_refuses() {
     }
     let error = Regexp::new("a(?u)").unwrap_err();
     assert_eq!(error.to_string(), "a group begins with what is not supported");
+}
+
+#[test]
+fn letters_and_numbers_are_those_of_go() {
+    for c in ['a', '9', 'ß', '中', '½', 'Ⅳ', '٣', 'ª'] {
+        assert!(is_letter_or_number(c), "{c}");
+    }
+    // Marks, and letters in a circle, which are alphabetic in Unicode's sense.
+    for c in [' ', '_', '\u{301}', '\u{93f}', 'Ⓐ', '°', '€'] {
+        assert!(!is_letter_or_number(c), "{c:?}");
+    }
 }
 
 #[test]

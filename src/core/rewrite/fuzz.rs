@@ -1,5 +1,9 @@
 //! Whatever is written as a rewrite.
 
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE},
+};
 use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 

@@ -56,13 +56,14 @@ pub fn render(spec: &ExternalSecretSpec, ingredients: Ingredients, moment: &Mome
     }
     for text in &ingredients.texts {
         for (key, value) in kitchen.text(text)? {
-            put(&mut desired, text.goal, key, value);
+            put(&mut desired, text.goal, key, value, &text.place)?;
         }
     }
     for (place, goal, map) in of_object(&template) {
         for (key, text) in map {
-            let value = kitchen.render(text, &format!("spec.target.template.{place}[{key:?}]"))?;
-            put(&mut desired, goal, key.clone(), value);
+            let place = format!("spec.target.template.{place}[{key:?}]");
+            let value = kitchen.render(text, &place)?;
+            put(&mut desired, goal, key.clone(), value, &place)?;
         }
     }
     for key in desired.data.keys() {
@@ -89,13 +90,20 @@ fn of_object(template: &Template) -> impl Iterator<Item = (&'static str, Goal, &
     std::iter::once(("data", Goal::Data, &template.data)).chain(more)
 }
 
-fn put(desired: &mut Desired, goal: Goal, key: String, value: Sensitive) {
-    let text = || value.expose_str().unwrap_or_default().to_owned();
-    match goal {
-        Goal::Annotations => drop(desired.annotations.insert(key, text())),
-        Goal::Labels => drop(desired.labels.insert(key, text())),
-        Goal::Data => drop(desired.data.insert(key, value)),
-    }
+fn put(desired: &mut Desired, goal: Goal, key: String, value: Sensitive, place: &str) -> Result<(), Problem> {
+    let map = match goal {
+        Goal::Annotations => &mut desired.annotations,
+        Goal::Labels => &mut desired.labels,
+        Goal::Data => {
+            desired.data.insert(key, value);
+            return Ok(());
+        }
+    };
+    let binary = || {
+        Problem::new(Reason::InvalidData, format!("{place}: the value is binary, and labels and annotations are text"))
+    };
+    map.insert(key, value.expose_str().ok_or_else(binary)?.to_owned());
+    Ok(())
 }
 
 /// What every template of one Secret is rendered with.

@@ -3,6 +3,7 @@
 //! A function takes and returns the values of the Go engine; what it reads and makes is charged to the rendering's
 //! [`Work`]. Its error is a text that holds no value of a secret.
 
+mod carriers;
 mod dates;
 mod dicts;
 mod digests;
@@ -25,11 +26,14 @@ mod versions;
 mod words;
 mod yaml;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use gotmpl::Value;
 
-use super::work::{self, Work};
+use super::{
+    bytes,
+    work::{self, Work},
+};
 
 /// What a function returns.
 pub(super) type Outcome = Result<Value, Failure>;
@@ -130,9 +134,15 @@ impl Function {
         let args = Args { values, work };
         let named = |failure: Failure| Failure(format!("{name}: {failure}"));
         work.charge(estimate(name, &args)).map_err(named)?;
+        let carries = carriers::check(name, &args).map_err(named)?;
         let result = (self.call)(&args).map_err(named)?;
-        work.charge(work::size(&result).map_err(named)?).map_err(named)?;
-        Ok(result)
+        let weight = work::weigh(&result).map_err(named)?;
+        work.charge(weight.bytes).map_err(named)?;
+        match result {
+            result if !weight.binary => Ok(result),
+            result if carries => Ok(carriers::joined(result)),
+            _ => Err(named("it makes a character from U+10FF80 to U+10FFFF, which no template can".into())),
+        }
     }
 }
 
@@ -202,6 +212,11 @@ impl<'a> Args<'a> {
             Value::String(text) => Ok(text),
             other => Err(wrong(index, other, "text")),
         }
+    }
+
+    /// The bytes of a text, which may be any.
+    fn bytes(&self, index: usize) -> Result<Cow<'a, [u8]>, Failure> {
+        self.text(index).map(bytes::meant)
     }
 
     fn int(&self, index: usize) -> Result<i64, Failure> {

@@ -12,7 +12,7 @@ use gotmpl::{
 };
 
 use super::{
-    MAX_BYTES, Values,
+    MAX_BYTES, Values, bytes,
     functions::{self, Failure},
     unknown,
     work::Work,
@@ -59,10 +59,10 @@ pub(super) fn render(template: &str, values: &Values, work: &Arc<Work>) -> Resul
     let ready = Template::new(NAME).missing_key(MissingKey::Error).max_range_iters(MAX_ROUNDS).funcs(functions);
     let ready = ready.parse("").map_err(|error| fail(&error))?;
     let ready = trees.into_iter().fold(ready, |ready, (name, tree)| ready.add_parse_tree(&name, tree));
-    let mut output = Bounded(String::new());
+    let mut output = Bounded::default();
     let data = Value::Map(values.map.clone());
     ready.execute_template_fmt(&mut output, NAME, &data).map_err(|error| fail(&error))?;
-    Ok(output.0)
+    Ok(output.text)
 }
 
 /// Removes the mark at the end of a template's text; false where it is not there.
@@ -74,14 +74,19 @@ fn cut_mark(tree: &mut ListNode) -> bool {
 }
 
 /// A text that refuses to grow beyond what a Secret can hold.
-struct Bounded(String);
+#[derive(Default)]
+struct Bounded {
+    text: String,
+    bytes: usize,
+}
 
 impl fmt::Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.0.len() + text.len() > MAX_BYTES {
+        self.bytes += bytes::length(text);
+        if self.bytes > MAX_BYTES {
             return Err(fmt::Error);
         }
-        self.0.push_str(text);
+        self.text.push_str(text);
         Ok(())
     }
 }

@@ -1,11 +1,14 @@
 //! Jinja's templates, by `minijinja`, with the same functions: as functions, and as filters that take the piped value
 //! as their last argument, as Go's pipes give it. Where Jinja has a filter of the same name, that filter stays.
 
+mod binary;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
+use binary::{Binary, Misuse};
 use gotmpl::Value as Plain;
 use minijinja::{
     Environment, Error, ErrorKind, UndefinedBehavior, Value,
@@ -14,7 +17,7 @@ use minijinja::{
 };
 
 use super::{
-    MAX_BYTES, Values,
+    MAX_BYTES, Values, bytes,
     functions::{self, Failure, Function},
     unknown,
     work::{MAX_DEPTH, Work},
@@ -91,13 +94,18 @@ pub(super) fn render(template: &str, values: &Values, work: &Arc<Work>) -> Resul
     environment.set_syntax(syntax.map_err(|_| "the engine cannot be set up")?);
     // It would show all values.
     environment.remove_global("debug");
+    let misuse = Misuse::default();
+    environment.set_formatter(binary::formatter(template, &misuse));
     for function in words(template).into_iter().filter_map(functions::find) {
-        add(&mut environment, function, work);
+        add(&mut environment, function, work, &misuse);
     }
     let parsed = environment.template_from_str(template).map_err(|error| explain(&error, None, values))?;
-    let rendered = parsed.render(from_plain(&Plain::Map(values.map.clone())));
+    let rendered = parsed.render(from_plain(&Plain::Map(values.map.clone()), &misuse));
+    if misuse.happened() {
+        return Err("a value is binary: it can be shown whole, and b64enc, sha256sum and len take it".to_owned());
+    }
     let text = rendered.map_err(|error| explain(&error, Some(&parsed), values))?;
-    if text.len() > MAX_BYTES {
+    if bytes::length(&text) > MAX_BYTES {
         return Err(format!("the result is larger than {MAX_BYTES} bytes, which no Secret can hold"));
     }
     Ok(text)
@@ -108,9 +116,9 @@ fn words(template: &str) -> BTreeSet<&str> {
     template.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect()
 }
 
-fn add(environment: &mut Environment, function: &'static Function, work: &Arc<Work>) {
+fn add(environment: &mut Environment, function: &'static Function, work: &Arc<Work>, misuse: &Misuse) {
     let call = {
-        let work = work.clone();
+        let (work, misuse) = (work.clone(), misuse.clone());
         move |args: Vec<Value>| -> Result<Value, Error> {
             if args.iter().any(Value::is_undefined) {
                 return Err(Error::from(ErrorKind::UndefinedError));
@@ -121,7 +129,7 @@ fn add(environment: &mut Environment, function: &'static Function, work: &Arc<Wo
             let result =
                 args.map_err(named).and_then(|args| function.call(&args, &work).map_err(|why| why.to_string()));
             let error = |why| Error::new(ErrorKind::InvalidOperation, format!("{OURS}{why}"));
-            result.map(|value| from_plain(&value)).map_err(error)
+            result.map(|value| from_plain(&value, &misuse)).map_err(error)
         }
     };
     if !FUNCTIONS.contains(&function.name) {
@@ -144,7 +152,7 @@ fn add(environment: &mut Environment, function: &'static Function, work: &Arc<Wo
 }
 
 /// A value of the other engine.
-fn from_plain(value: &Plain) -> Value {
+fn from_plain(value: &Plain, misuse: &Misuse) -> Value {
     match value {
         Plain::Nil | Plain::Function(_) => Value::from(()),
         Plain::Bool(bool) => Value::from(*bool),
@@ -154,10 +162,11 @@ fn from_plain(value: &Plain) -> Value {
         #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
         Plain::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => Value::from(*number as i64),
         Plain::Float(number) => Value::from(*number),
-        Plain::String(text) => Value::from(text.clone()),
-        Plain::List(list) => Value::from(list.iter().map(from_plain).collect::<Vec<_>>()),
+        Plain::String(text) => binary::text(text, misuse),
+        Plain::List(list) => Value::from(list.iter().map(|value| from_plain(value, misuse)).collect::<Vec<_>>()),
         Plain::Map(map) => {
-            Value::from(map.iter().map(|(key, value)| (key.to_string(), from_plain(value))).collect::<BTreeMap<_, _>>())
+            let pair = |(key, value): (&Arc<str>, &Plain)| (key.to_string(), from_plain(value, misuse));
+            Value::from(map.iter().map(pair).collect::<BTreeMap<_, _>>())
         }
     }
 }
@@ -167,6 +176,9 @@ fn to_plain(value: &Value, depth: usize, count: &mut usize) -> Result<Plain, Fai
     *count += 1;
     if depth > MAX_DEPTH || *count > MAX_ITEMS {
         return Err("the value is nested too deep, or has too many items".into());
+    }
+    if let Some(binary) = value.downcast_object_ref::<Binary>() {
+        return Ok(Plain::String(binary.carried.clone()));
     }
     let failed = |_| Failure::from("a value cannot be used");
     Ok(match value.kind() {

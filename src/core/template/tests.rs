@@ -1,3 +1,4 @@
+mod binary;
 mod bounds;
 mod chance;
 mod functions;
@@ -91,7 +92,7 @@ fn says_what_is_wrong() {
         "{{ .USER",
         "{{ .USER | b64encode }}",
         "{{ .USER | lookup }}",
-        "{{ .BINARY | b64enc }}",
+        "{{ .BINARY | upper }}",
         "{{ .PASS | b64dec }}",
         "{{ .PASS | fromJson }}",
         "{{ .USER.name }}",

@@ -12,7 +12,7 @@ use gotmpl::Value;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{Moment, Values, functions::Failure};
+use super::{Moment, Values, bytes, functions::Failure};
 use crate::api::common::Time;
 
 /// Bytes that all calls of one template may read and make together.
@@ -86,27 +86,45 @@ fn code(key: &[u8], message: &[u8]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// About how many bytes a value holds, where it is not nested too deep.
-pub(super) fn size(value: &Value) -> Result<usize, Failure> {
-    let mut sum = 0;
-    measure(value, 0, &mut sum)?;
-    Ok(sum)
+/// What a value holds.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Weight {
+    /// About how many bytes.
+    pub(super) bytes: usize,
+    /// Whether a part of it is no text.
+    pub(super) binary: bool,
 }
 
-fn measure(value: &Value, depth: usize, sum: &mut usize) -> Result<(), Failure> {
+/// What a value holds, where it is not nested too deep.
+pub(super) fn weigh(value: &Value) -> Result<Weight, Failure> {
+    let mut weight = Weight::default();
+    measure(value, 0, &mut weight)?;
+    Ok(weight)
+}
+
+/// About how many bytes a value holds, where it is not nested too deep.
+pub(super) fn size(value: &Value) -> Result<usize, Failure> {
+    weigh(value).map(|weight| weight.bytes)
+}
+
+fn measure(value: &Value, depth: usize, sum: &mut Weight) -> Result<(), Failure> {
     if depth > MAX_DEPTH {
         return Err("the value is nested too deep".into());
     }
-    *sum = sum.saturating_add(16);
+    sum.bytes = sum.bytes.saturating_add(16);
     // What is more than the budget need not be counted, and would take its time where the parts are shared.
-    if *sum > BUDGET {
+    if sum.bytes > BUDGET {
         return Ok(());
     }
+    let text = |text: &str, sum: &mut Weight| {
+        sum.bytes = sum.bytes.saturating_add(text.len());
+        sum.binary = sum.binary || !bytes::is_plain(text);
+    };
     match value {
-        Value::String(text) => *sum = sum.saturating_add(text.len()),
+        Value::String(value) => text(value, sum),
         Value::List(list) => list.iter().try_for_each(|value| measure(value, depth + 1, sum))?,
         Value::Map(map) => map.iter().try_for_each(|(key, value)| {
-            *sum = sum.saturating_add(key.len());
+            text(key, sum);
             measure(value, depth + 1, sum)
         })?,
         _ => {}

@@ -17,12 +17,12 @@ const COST: u32 = 10;
 const MAX_PASSWORD: usize = 72;
 
 functions! {
-    "adler32sum" 1..=1 |args| string(adler32(args.text(0)?.as_bytes()).to_string());
+    "adler32sum" 1..=1 |args| string(adler32(&args.bytes(0)?).to_string());
     "bcrypt" 1..=1 |args| string(bcrypt(args, args.text(0)?)?);
     "htpasswd" 2..=2 htpasswd;
-    "sha1sum" 1..=1 |args| string(hex(&Sha1::digest(args.text(0)?)));
-    "sha256sum" 1..=1 |args| string(hex(&Sha256::digest(args.text(0)?)));
-    "sha512sum" 1..=1 |args| string(hex(&Sha512::digest(args.text(0)?)));
+    "sha1sum" 1..=1 |args| string(hex(&Sha1::digest(args.bytes(0)?)));
+    "sha256sum" 1..=1 |args| string(hex(&Sha256::digest(args.bytes(0)?)));
+    "sha512sum" 1..=1 |args| string(hex(&Sha512::digest(args.bytes(0)?)));
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -2,13 +2,14 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{Args, Failure, Outcome, functions, json, string, yaml};
+use super::{Args, Outcome, bytes, functions, json, string, yaml};
+use crate::core::base64_of_go;
 
 functions! {
-    "b32dec" 1..=1 |args| decoded(base32_decode(args.text(0)?).ok_or("the value is not base32")?);
-    "b32enc" 1..=1 |args| string(base32_encode(args.text(0)?.as_bytes()));
-    "b64dec" 1..=1 |args| decoded(base64_decode(args.text(0)?).ok_or("the value is not base64")?);
-    "b64enc" 1..=1 |args| string(STANDARD.encode(args.text(0)?));
+    "b32dec" 1..=1 |args| decoded(&base32_decode(args.text(0)?).ok_or("the value is not base32")?);
+    "b32enc" 1..=1 |args| string(base32_encode(&args.bytes(0)?));
+    "b64dec" 1..=1 |args| decoded(&base64_of_go::standard(args.text(0)?.as_bytes()).ok_or("the value is not base64")?);
+    "b64enc" 1..=1 |args| string(STANDARD.encode(args.bytes(0)?));
     "fromJson" 1..=1 from_json;
     "fromYaml" 1..=1 |args| yaml::read(args.text(0)?);
     "mustFromJson" 1..=1 from_json;
@@ -21,16 +22,9 @@ functions! {
     "toYaml" 1..=1 |args| string(yaml::write(args.any(0))?);
 }
 
-/// A decoded value as text: the values of templates are text.
-fn decoded(bytes: Vec<u8>) -> Outcome {
-    let binary = |_| Failure::from("the decoded value is binary: use data with decodingStrategy Base64");
-    string(String::from_utf8(bytes).map_err(binary)?)
-}
-
-/// As Go, which takes no notice of line ends.
-fn base64_decode(text: &str) -> Option<Vec<u8>> {
-    let plain: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    STANDARD.decode(plain).ok()
+/// A decoded value, which may be binary.
+fn decoded(bytes: &[u8]) -> Outcome {
+    string(bytes::carried(bytes))
 }
 
 fn from_json(args: &Args) -> Outcome {

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, fmt::Write as _};
 
 use gotmpl::{Template, TemplateError, Value, html_escape, js_escape, url_encode};
 
-use super::{Args, Failure, Outcome, bool, functions, int, kind, shown, string};
+use super::{Args, Failure, Outcome, bool, bytes, functions, int, kind, shown, string};
 
 functions! {
     "and" 1..=many |args| Ok(args.values.iter().find(|value| !value.is_truthy()).unwrap_or_else(|| args.any(args.len() - 1)).clone());
@@ -51,6 +51,9 @@ fn printed(args: &Args) -> Result<String, Failure> {
 fn index(args: &Args) -> Outcome {
     let mut value = args.any(0).clone();
     for key in &args.values[1..] {
+        if value.as_str().is_some_and(|text| !bytes::is_plain(text)) {
+            return Err("a value is binary, and has no index".into());
+        }
         let next = value.index(key).map_err(|_| misfit(&value, key))?;
         value = match next {
             Value::Nil if args.work.is_data(&value) => Value::String("".into()),
@@ -68,7 +71,8 @@ fn misfit(value: &Value, key: &Value) -> Failure {
 }
 
 fn len(args: &Args) -> Outcome {
-    match args.any(0).len() {
+    let text = args.any(0).as_str().map(bytes::length);
+    match text.or_else(|| args.any(0).len()) {
         Some(length) => int(length.try_into().unwrap_or(i64::MAX)),
         None => Err(format!("{} has no length", kind(args.any(0))).into()),
     }

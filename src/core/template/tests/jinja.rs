@@ -45,7 +45,7 @@ fn says_what_is_wrong() {
         "{{ b64encode(USER) }}",
         "{{ USER | pkcs12key }}",
         "{{ env('HOME') }}",
-        "{{ BINARY | b64enc }}",
+        "{{ BINARY | upper }}",
         "{{ PASS | b64dec }}",
         "{{ PASS | fromJson }}",
         "{{ USER.name }}",
