@@ -125,6 +125,7 @@ fn on(reason: Reason) -> &'static [On] {
         | Reason::InvalidData => &[ExternalSecret, Repository],
         Reason::FieldNotFound
         | Reason::FileUnusable
+        | Reason::FileTooLarge
         | Reason::TemplateError
         | Reason::TemplateNotFound
         | Reason::SecretMissing

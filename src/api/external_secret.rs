@@ -257,6 +257,9 @@ pub struct TemplateFrom {
     /// Where the result goes: `Data` (default), `Annotations` or `Labels`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Not supported but for `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values_decoding_strategy: Option<DecodingStrategy>,
 }
 
 /// Keys of a `ConfigMap` or Secret that hold templates.
@@ -578,6 +581,9 @@ pub struct Binding {
     /// The generation of the `ExternalSecret` that it was made for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
+    /// A hash of the labels and annotations that it was made for, where a change of them ends a hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
 }
 
 /// An `ExternalSecret`'s phase.

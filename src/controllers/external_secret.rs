@@ -1,5 +1,6 @@
 //! ExternalSecret: resolves its references, sees whether anything changed, fetches and writes what did.
 
+mod gone;
 mod look;
 mod sources;
 
@@ -116,22 +117,38 @@ async fn reconcile(object: &ExternalSecret, ctx: &Context) -> Result<Action, Pro
     let (request, hold) = (secret::request(object), secret::hold(object, ctx.now())?);
     // From here on every change wakes this object, until it is known which ones concern it.
     interested(object, ctx, None);
-    let resolution = match resolve(object, ctx, wanted, &request).await {
+    let mut look = Look { object, ctx, request, hold, known: None };
+    if look.hold != Hold::No {
+        look.known = known(object, ctx).await?;
+        if look.holds().await? {
+            interested(object, ctx, Some(&Resolution::default()));
+            return Ok(match look.hold {
+                Hold::Until(at) => again(at, ctx.now()),
+                Hold::No | Hold::Yes => Action::await_change(),
+            });
+        }
+    }
+    let resolution = match resolve(object, ctx, wanted, &look.request).await {
         Ok(Some(resolution)) => resolution,
         Ok(None) => return Ok(Action::await_change()),
         Err(problem) if is_of_the_store(&problem) && stays(object, ctx).await? => return Ok(Action::await_change()),
         Err(problem) => return Err(problem),
     };
-    let look = Look { object, ctx, request, hold, known: known(object, ctx).await? };
+    look.known = known(object, ctx).await?;
     if !look.sync(&resolution).await? {
         return Ok(Action::await_change());
     }
     interested(object, ctx, Some(&resolution));
     Ok(match look.hold {
-        Hold::Until(at) => Action::requeue((at - ctx.now()).to_std().unwrap_or_default() + Duration::from_secs(1)),
+        Hold::Until(at) => again(at, ctx.now()),
         _ if resolution.is_otp() => Action::requeue(next_step(ctx.now())),
         Hold::No | Hold::Yes => Action::await_change(),
     })
+}
+
+/// A look right after a time.
+fn again(at: Time, now: Time) -> Action {
+    Action::requeue((at - now).to_std().unwrap_or_default() + Duration::from_secs(1))
 }
 
 /// Tells the hub which changes concern the object: all of its stores, or (once it is in sync) those of its items.

@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct Refusal {
     /// What it would have been made of: a keyed hash.
     pub(crate) inputs: String,
+    /// Whether it was when the Secret was written, so that it may be another one that helps.
+    pub(crate) by_target: bool,
     /// The version of the Secret that is in the way; none where that has not been looked at.
     pub(crate) target: Option<String>,
     /// What is wrong.
@@ -60,11 +62,12 @@ fn place(object: &ExternalSecret) -> Place {
 /// Whether a problem is one of what the items and templates hold, which stays while they do. A file that is not there
 /// yet, for one, may come without a new version of its item.
 pub(crate) fn is_of_content(problem: &Problem) -> bool {
-    use Reason::{FieldAmbiguous, FieldNotFound, InvalidData, NoMatch, TemplateError};
-    matches!(problem.reason, FieldNotFound | FieldAmbiguous | TemplateError | InvalidData | NoMatch)
+    use Reason::{FieldAmbiguous, FieldNotFound, FileTooLarge, InvalidData, NoMatch, TemplateError};
+    matches!(problem.reason, FieldNotFound | FieldAmbiguous | FileTooLarge | TemplateError | InvalidData | NoMatch)
 }
 
-/// Whether a problem is one of the Secret that is there, which stays while that does.
+/// Whether a problem with writing is one of the Secret that is there, or of what it would become: it stays while both
+/// are as they are.
 pub(crate) fn is_of_target(problem: &Problem) -> bool {
-    matches!(problem.reason, Reason::Foreign | Reason::SecretMissing)
+    matches!(problem.reason, Reason::Foreign | Reason::SecretMissing | Reason::InvalidData)
 }

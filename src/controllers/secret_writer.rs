@@ -52,6 +52,9 @@ pub(crate) async fn write(
         let restarted = restarted.unwrap_or_else(|| notes.data.clone());
         wanted = secret::object(object, desired, &Notes { restarted: Some(restarted), ..notes });
     }
+    if let Some(live) = &live {
+        secret::leave_others(live, &mut wanted, object);
+    }
     let inputs = |secret: &Secret| said(secret, annotations::INPUTS);
     let changed = live.as_ref().is_none_or(|live| inputs(live) != inputs(&wanted));
     if let Some(live) = live.as_ref().filter(|live| claim == Claim::Ours && !secret::differs(live, &wanted, object)) {
@@ -59,7 +62,8 @@ pub(crate) async fn write(
         return Ok(Some(Written { secret: live.clone(), changed: false }));
     }
     if let Some(live) = &live {
-        changeable(live, &wanted)?;
+        secret::keep_type(live, &mut wanted);
+        secret::changeable(live, &wanted, object)?;
         let contested = secret::contested_key(live, &wanted, object).filter(|_| Policy::of(object).shares);
         if let Some(key) = contested {
             return Err(contest(&key, name, "another ExternalSecret"));
@@ -98,26 +102,6 @@ fn claim(object: &ExternalSecret, ctx: &Context, live: Option<&Secret>) -> Resul
         return Err(Problem::new(Reason::ClusterError, message));
     }
     Ok(claim)
-}
-
-/// Whether the API would let a Secret become what it should be.
-fn changeable(live: &Secret, wanted: &Secret) -> Result<(), Problem> {
-    let name = live.name_any();
-    let same = |key: &String, value| live.data.as_ref().and_then(|data| data.get(key)) == Some(value);
-    if live.immutable == Some(true) && !wanted.data.iter().flatten().all(|(key, value)| same(key, value)) {
-        let message =
-            format!("Secret {name} is immutable, and its items have changed: delete it, and it is created anew");
-        return Err(Problem::new(Reason::InvalidData, message));
-    }
-    if let (Some(is), Some(should)) = (&live.type_, &wanted.type_)
-        && is != should
-    {
-        let message = format!(
-            "Secret {name} has type {is}, which cannot be changed to {should}: delete it, and it is created anew"
-        );
-        return Err(Problem::new(Reason::InvalidData, message));
-    }
-    Ok(())
 }
 
 /// Applies a Secret, provided that it is as it was read: whoever writes in between is not overwritten unseen. Nothing

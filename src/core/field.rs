@@ -1,7 +1,9 @@
 //! Which field or file of an item a reference means.
 
+use std::collections::BTreeSet;
+
 use crate::core::{
-    item::{Field, File, Item},
+    item::{Field, File, Item, Url},
     near::did_you_mean,
     problem::{Problem, Reason},
     reference::{Part, PartKind},
@@ -38,21 +40,40 @@ pub fn all(item: &Item, part: &Part) -> Result<Vec<(String, Source)>, Problem> {
         return Ok(vec![named(item, name, *kind, *otp)?]);
     }
     if item.is_document() {
-        return Ok(files(item, |_| true).collect());
+        return files(item, |_| true);
     }
     fields(item, |_| true)
 }
 
 /// The values whose names fit, fields and files, as a `find` needs them.
 pub fn matching(item: &Item, fits: impl Fn(&str) -> bool) -> Result<Vec<(String, Source)>, Problem> {
-    let mut values: Vec<(String, Source)> = files(item, &fits).collect();
+    let mut values = files(item, &fits)?;
     values.extend(fields(item, &fits)?);
     Ok(values)
 }
 
-fn files(item: &Item, fits: impl Fn(&str) -> bool) -> impl Iterator<Item = (String, Source)> {
-    let files = item.files.iter().filter(move |file| fits(&file.name));
-    files.map(|file| (file.name.clone(), Source::File(file.clone())))
+fn files(item: &Item, fits: impl Fn(&str) -> bool) -> Result<Vec<(String, Source)>, Problem> {
+    let files = item.files.iter().filter(|file| fits(&file.name));
+    files.map(|file| file_named(item, &file.name).map(|file| (file.name.clone(), Source::File(file.clone())))).collect()
+}
+
+/// The only file of a name.
+fn file_named<'a>(item: &'a Item, name: &str) -> Result<&'a File, Problem> {
+    let named: Vec<&File> = item.files.iter().filter(|file| file.name == name).collect();
+    let ids = || named.iter().map(|file| file.id.as_str()).collect::<Vec<_>>().join(", ");
+    match named.as_slice() {
+        [one] => Ok(one),
+        [] => Err(no_such(item, "file", name)),
+        several => Err(Problem::new(
+            Reason::FieldAmbiguous,
+            format!(
+                "{} files of item {:?} are named {name:?} (ids {}): write an id as property, or rename the others",
+                several.len(),
+                item.title,
+                ids()
+            ),
+        )),
+    }
 }
 
 fn fields(item: &Item, fits: impl Fn(&str) -> bool) -> Result<Vec<(String, Source)>, Problem> {
@@ -74,22 +95,29 @@ fn fields(item: &Item, fits: impl Fn(&str) -> bool) -> Result<Vec<(String, Sourc
 }
 
 fn named(item: &Item, name: &str, kind: PartKind, otp: bool) -> Result<(String, Source), Problem> {
-    let file = || item.files.iter().find(|file| file.name == name || file.id == name);
-    let files_first = kind == PartKind::File || (kind == PartKind::Any && item.is_document());
-    if files_first {
-        if let Some(file) = file() {
-            return Ok((file.name.clone(), Source::File(file.clone())));
-        }
-        if kind == PartKind::File {
-            return Err(no_such(item, "file", name));
+    let file = || {
+        let by_id = || item.files.iter().find(|file| file.id == name);
+        let file = match file_named(item, name) {
+            Err(problem) if problem.reason == Reason::FieldNotFound => by_id().ok_or(problem),
+            found => found,
+        };
+        file.map(|file| (file.name.clone(), Source::File(file.clone())))
+    };
+    let absent = |found: &Result<_, Problem>| matches!(found, Err(problem) if problem.reason == Reason::FieldNotFound);
+    if kind == PartKind::File || (kind == PartKind::Any && item.is_document()) {
+        let found = file();
+        if kind == PartKind::File || !absent(&found) {
+            return found;
         }
     }
     match field(item, name) {
         Ok(field) => Ok((field.label.clone(), Source::Value(value_of(item, field, otp)?))),
         Err(problem) if problem.reason == Reason::FieldNotFound && kind == PartKind::Any && !otp => {
-            let url = || url(item, name).map(|href| (name.to_owned(), Source::Value(href)));
-            let file = file().map(|file| (file.name.clone(), Source::File(file.clone())));
-            file.or_else(url).ok_or(problem)
+            let found = file();
+            if !absent(&found) {
+                return found;
+            }
+            url(item, name)?.map(|href| (name.to_owned(), Source::Value(href))).ok_or(problem)
         }
         Err(problem) => Err(problem),
     }
@@ -120,9 +148,18 @@ fn field<'a>(item: &'a Item, name: &str) -> Result<&'a Field, Problem> {
 }
 
 /// The web address of that label; `url` is the first one.
-fn url(item: &Item, name: &str) -> Option<Sensitive> {
+fn url(item: &Item, name: &str) -> Result<Option<Sensitive>, Problem> {
+    let labelled: Vec<(usize, &Url)> = item.urls.iter().enumerate().filter(|(_, url)| url.label == name).collect();
+    if labelled.iter().any(|(_, url)| url.href != labelled[0].1.href) {
+        let places: Vec<String> = labelled.iter().map(|(index, _)| (index + 1).to_string()).collect();
+        let (count, title, places) = (labelled.len(), &item.title, places.join(", "));
+        let message = format!(
+            "{count} web addresses of item {title:?} are labelled {name:?} (in its list numbers {places}): rename all but one"
+        );
+        return Err(Problem::new(Reason::FieldAmbiguous, message));
+    }
     let first = || item.urls.iter().find(|url| url.primary).or_else(|| item.urls.first()).filter(|_| name == "url");
-    item.urls.iter().find(|url| url.label == name).or_else(first)?.href.clone()
+    Ok(labelled.first().map(|(_, url)| *url).or_else(first).and_then(|url| url.href.clone()))
 }
 
 fn value_of(item: &Item, field: &Field, otp: bool) -> Result<Sensitive, Problem> {
@@ -161,8 +198,11 @@ fn no_such(item: &Item, what: &str, name: &str) -> Problem {
         _ => item.fields.iter().map(|field| path(item, field)).collect(),
     };
     let list = if names.is_empty() { "none".to_owned() } else { format!("{names:?}") };
-    let labels = item.fields.iter().map(|field| field.label.as_str()).chain(names.iter().map(String::as_str));
-    let hint = did_you_mean(name, labels.collect::<std::collections::BTreeSet<_>>());
+    let fields = item.fields.iter().flat_map(|field| [field.label.as_str(), field.id.as_str()]);
+    let others = item.urls.iter().map(|url| url.label.as_str());
+    let others = fields.chain(others).chain(item.files.iter().map(|file| file.name.as_str()));
+    let others = others.filter(|_| what != "file").chain(names.iter().map(String::as_str));
+    let hint = did_you_mean(name, others.filter(|other| !other.is_empty()).collect::<BTreeSet<_>>());
     let called = if name.is_empty() { String::new() } else { format!(" named {name:?}") };
     Problem::new(Reason::FieldNotFound, format!("item {title:?} has no {what}{called}.{hint} Its {what}s are: {list}"))
 }
@@ -171,7 +211,7 @@ fn no_such(item: &Item, what: &str, name: &str) -> Problem {
 mod tests {
     use super::*;
     use crate::core::{
-        item::{Section, Url},
+        item::Section,
         reference::{PartKind::Any, Reference},
     };
 
@@ -260,6 +300,11 @@ mod tests {
     fn says_why_a_field_is_not_chosen() {
         let mut empty = item();
         empty.fields.clear();
+        let mut doubled = item();
+        doubled.files.push(File { id: "file2".into(), name: "tls.key".into(), size: 4 });
+        doubled.urls.push(Url { label: "admin".into(), href: Some("https://other.example".into()), ..Url::default() });
+        // By its id each is found.
+        assert_eq!(text(one(&doubled, &part("file/file2")).unwrap()), "file file2");
         let messages: Vec<(Reason, String)> = [
             one(&item(), &part("api-key")),
             one(&item(), &part("nothing")),
@@ -267,6 +312,12 @@ mod tests {
             one(&item(), &part("file/tls.crt")),
             one(&item(), &part("user?attribute=otp")),
             one(&empty, &Part::Default),
+            one(&doubled, &part("tls.key")),
+            one(&doubled, &part("file/tls.key")),
+            all(&Item { category: "DOCUMENT".into(), ..doubled.clone() }, &Part::All).map(|mut all| all.remove(0).1),
+            one(&doubled, &part("admin")),
+            one(&item(), &part("webiste")),
+            one(&item(), &part("usernam")),
         ]
         .into_iter()
         .map(|found| found.unwrap_err())

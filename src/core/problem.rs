@@ -93,8 +93,10 @@ reasons! {
     FieldNotFound: Blocked, "Correct the field's name; the message lists the item's fields.";
     /// Several fields of the item have that label.
     FieldAmbiguous: Blocked, "Write section/label, or a field id from the message.";
-    /// The item's file cannot be used.
-    FileUnusable: Blocked, "See the message: a file must be synced and fit into a Secret of 1 MiB.";
+    /// The item's file cannot be read.
+    FileUnusable: Blocked, "Wait until Connect has synced the file; if it lasts, attach it anew.";
+    /// The item's file is larger than a Secret can be.
+    FileTooLarge: Blocked, "Make the file smaller, or split it: a Secret holds at most 1 MiB.";
     /// A template fails.
     TemplateError: Blocked, "Correct the template; the message names the key and the place.";
     /// A key or value cannot stand in a Secret.

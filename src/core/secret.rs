@@ -1,6 +1,7 @@
 //! From an ExternalSecret to its Secret: what is read, what comes of it, whose the Secret is, and whether anything
 //! has to be written.
 
+mod change;
 mod declared;
 mod gone;
 mod hold;
@@ -12,20 +13,23 @@ mod render;
 mod request;
 mod texts;
 
+pub use change::{changeable, keep_type};
 pub use declared::{Entry, Wanted, What, target_name, wanted};
-pub use gone::{Suspect, after_deletion, is_gone, suspects, without};
-pub use hold::{Hold, hold};
+pub use gone::{Suspect, after_deletion, is_gone, suspects, unmatched, without};
+pub use hold::{Hold, hold, is_as_bound, metadata};
 pub use object::{
-    Notes, contested_key, data_hash, differs, is_intact, manager, note, object, owner_reference, reference,
-    surplus_keys,
+    Notes, contested_key, data_hash, differs, is_intact, leave_others, manager, note, object, owner_reference,
+    reference, surplus_keys,
 };
 pub use ownership::{Claim, claim, owns, share};
 pub use policy::Policy;
-pub use render::{Desired, Ingredients, render};
+pub use render::{Desired, Ingredients, nothing, render};
 pub use request::{Request, request, wishes};
 pub use texts::{Origin, OriginKind, Text, origins, texts};
 
 use std::collections::BTreeSet;
+
+use object::applies;
 
 use crate::{
     api::external_secret::{ExternalSecret, ExternalSecretPhase, ExternalSecretStatus},
@@ -73,6 +77,15 @@ pub fn items_with(found: &[Found], gone: &[Suspect]) -> String {
     let found = items(found);
     let gone = gone.iter().map(|gone| format!("{}/{}@{GONE}", gone.vault, gone.item));
     std::iter::once(found).filter(|found| !found.is_empty()).chain(gone).collect::<Vec<_>>().join(",")
+}
+
+/// How many items such a text names that are not gone.
+pub fn count(items: &str) -> usize {
+    let place = |text: &str| {
+        let (place, version) = text.rsplit_once('@')?;
+        (version != GONE).then(|| place.to_owned())
+    };
+    items.split(',').filter_map(place).collect::<BTreeSet<_>>().len()
 }
 
 /// The phase that a problem means.

@@ -89,6 +89,7 @@ struct Mark<'a> {
     generation: &'a str,
     requested: &'a str,
     forced: &'a str,
+    metadata: &'a str,
 }
 
 impl<'a> Mark<'a> {
@@ -99,7 +100,7 @@ impl<'a> Mark<'a> {
             return None;
         }
         let mut next = || parts.next().unwrap_or_default();
-        Some(Self { observed, secret: next(), generation: next(), requested: next(), forced: next() })
+        Some(Self { observed, secret: next(), generation: next(), requested: next(), forced: next(), metadata: next() })
     }
 }
 
@@ -135,6 +136,7 @@ fn status_in_our_terms(status: &EsoStatus, object: &ExternalSecret) -> ExternalS
         name: binding.name.clone(),
         resource_version: Some(mark.secret.to_owned()),
         generation: mark.generation.parse().ok(),
+        metadata: Some(mark.metadata.to_owned()).filter(|hash| !hash.is_empty()),
     });
     let same = |text: &str, hash: &str| short(Some(text)) == hash && !hash.is_empty();
     let annotation = |name: &str| object.metadata.annotations.as_ref().and_then(|map| map.get(name)).cloned();
@@ -180,9 +182,15 @@ pub fn status(object: &ExternalSecret, status: &ExternalSecretStatus) -> EsoStat
         short(status.last_handled_reconcile_at.as_deref()),
         short(forced),
     ];
+    let metadata = binding.and_then(|binding| binding.metadata.as_ref()).map(|hash| format!(".{hash}"));
     EsoStatus {
         refresh_time: status.refresh_time,
-        synced_resource_version: Some(format!("{}-{}", status.observed_generation, mark.join("."))),
+        synced_resource_version: Some(format!(
+            "{}-{}{}",
+            status.observed_generation,
+            mark.join("."),
+            metadata.unwrap_or_default()
+        )),
         binding: binding.map(|binding| EsoBinding { name: binding.name.clone() }),
         conditions: conditions::get(&status.conditions, READY).map(in_their_words).into_iter().collect(),
     }

@@ -106,12 +106,15 @@ pub fn render(
         Engine::Go => go::render(template, values, &work),
         Engine::Minijinja => jinja::render(template, values, &work),
     };
-    // A panic's text may hold a value, so nothing of it is told.
     let needed = if engine == Engine::Go { GO_STACK } else { STACK };
-    let ran = stacker::maybe_grow(needed, STACK, || catch_unwind(AssertUnwindSafe(run)));
-    let rendered = ran.unwrap_or_else(|_| Err("the template engine fails on it".to_owned()));
-    let rendered = rendered.map_err(|why| fail(&why))?;
+    let rendered = contained(needed, run).map_err(|why| fail(&why))?;
     Ok(if bytes::is_plain(&rendered) { rendered.into() } else { bytes::meant(&rendered).into_owned().into() })
+}
+
+/// Runs an engine with so much of the stack. A panic's text may hold a value, so nothing of it is told.
+fn contained(needed: usize, run: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
+    let ran = stacker::maybe_grow(needed, STACK, || catch_unwind(AssertUnwindSafe(run)));
+    ran.unwrap_or_else(|_| Err("the template engine fails on it".to_owned()))
 }
 
 /// Renders a template and reads the result as a YAML map of keys and texts.

@@ -85,7 +85,14 @@ pub fn item_problem(title: &str, failure: &Failure, place: &Place, now: Time) ->
 /// What a failure to fetch a file means.
 pub fn file_problem(title: &str, file: &str, failure: &Failure, place: &Place, now: Time) -> Problem {
     match failure.kind {
-        FailureKind::Server | FailureKind::NotFound | FailureKind::TooLarge => Problem::new(
+        FailureKind::TooLarge => Problem::new(
+            Reason::FileTooLarge,
+            format!(
+                "file {file:?} of item {title:?} is too large ({}): a Secret holds at most 1 MiB, so make it smaller or split it",
+                failure.words
+            ),
+        ),
+        FailureKind::Server | FailureKind::NotFound => Problem::new(
             Reason::FileUnusable,
             format!(
                 "file {file:?} of item {title:?} cannot be read ({}): Connect syncs files after items, so wait a little; if it lasts, attach the file anew",
@@ -137,6 +144,7 @@ mod tests {
             item_problem("radarr", &Failure::new(NotFound, "404: item x not found"), &place, now),
             item_problem("radarr", &Failure::new(Server, "500: Something went wrong"), &place, now),
             file_problem("radarr", "tls.key", &Failure::new(Server, "500: Something went wrong"), &place, now),
+            file_problem("radarr", "dump.sql", &Failure::new(TooLarge, "it has 2097152 bytes"), &place, now),
         ] {
             messages.push((found.reason, found.message));
         }

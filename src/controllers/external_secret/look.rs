@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt, runtime::events::EventType};
+use kube::ResourceExt;
 
-use super::sources::{Missing, Resolution, fetch, origins, prove_gone};
+use super::{
+    gone::{Unmatched, first},
+    sources::{Resolution, fetch, origins, prove_gone},
+};
 use crate::{
     api::{
         annotations,
@@ -23,7 +26,7 @@ use crate::{
     },
     core::{
         conditions::{Summary, summarize},
-        problem::{Problem, Reason},
+        problem::Problem,
         secret::{self, Claim, Desired, Hold, Ingredients, Notes, OTP_SECONDS, Policy, Request, Suspect, Text, Wanted},
         template::Moment,
     },
@@ -42,7 +45,15 @@ pub(super) struct Look<'a> {
 pub(super) struct Known {
     version: Option<String>,
     inputs: String,
-    items: String,
+    pub(super) items: String,
+}
+
+/// What the Secret should hold.
+struct Made {
+    desired: Desired,
+    /// When the item changed that changed last.
+    newest: Option<Time>,
+    unmatched: Option<Unmatched>,
 }
 
 pub(super) fn is_bound(object: &ExternalSecret, known: &Known) -> bool {
@@ -88,13 +99,16 @@ pub(super) async fn known(object: &ExternalSecret, ctx: &Context) -> Result<Opti
 }
 
 impl Look<'_> {
+    /// Whether the Secret is held as it is, whatever became of its items.
+    pub(super) async fn holds(&self) -> Result<bool, Problem> {
+        let items = self.known.as_ref().map(|known| secret::count(&known.items)).unwrap_or_default();
+        self.keeps(Some(self.words(items, "")), None).await
+    }
+
     /// Brings the Secret up to date. False while something is still being fetched, which wakes the object.
     pub(super) async fn sync(&self, resolution: &Resolution) -> Result<bool, Problem> {
         let Self { object, ctx, .. } = self;
         let nothing = resolution.resolved.is_empty();
-        if self.hold != Hold::No && self.keeps(resolution, None).await? {
-            return Ok(true);
-        }
         let binding = object.status.as_ref().and_then(|status| status.binding.as_ref());
         if let Some(missing) = resolution.missing.first()
             && binding.is_none_or(|binding| binding.generation != object.metadata.generation)
@@ -103,16 +117,16 @@ impl Look<'_> {
             return Err(missing.problem.clone());
         }
         if nothing && self.known.is_none() {
-            return Err(self.nothing_left(&resolution.missing));
+            return Err(self.nothing_left(first(&resolution.missing)));
         }
         let items = self.known.as_ref().map(|known| known.items.as_str()).unwrap_or_default();
-        let gone = prove_gone(ctx, resolution, items).await?;
+        let gone = prove_gone(ctx, &resolution.found(), &resolution.missing, items).await?;
         if nothing && object.spec.target.deletion_policy == Some(DeletionPolicy::Delete) {
             self.delete().await?;
-            return Err(self.nothing_left(&resolution.missing));
+            return Err(self.nothing_left(first(&resolution.missing)));
         }
         let done = self.make(resolution, &gone).await?;
-        if nothing { Err(self.nothing_left(&resolution.missing)) } else { Ok(done) }
+        if nothing { Err(self.nothing_left(first(&resolution.missing))) } else { Ok(done) }
     }
 
     /// Makes the Secret of what there is, where that is not what it was made of.
@@ -121,40 +135,48 @@ impl Look<'_> {
         let (origins, found) = (origins(object, ctx).await?, resolution.found());
         let step = resolution.is_otp().then(|| ctx.now().timestamp() / OTP_SECONDS);
         let inputs = secret::inputs(object, &found, &origins, step, &ctx.fingerprints);
-        if self.keeps(resolution, Some(&inputs)).await? {
+        if self.keeps(self.message(resolution), Some(&inputs)).await? {
             return Ok(true);
         }
         let texts = secret::texts(&object.spec, &origins)?;
         let target = self.refused(&inputs).await?;
-        let note = |problem: &Problem| {
-            let refusal = Refusal { inputs: inputs.clone(), target: target.clone(), problem: problem.clone() };
-            ctx.refusals.note(object, refusal);
-        };
-        let desired = self.desired(resolution, texts, &inputs).await;
-        let desired = desired.inspect_err(|problem| {
-            if is_of_content(problem) {
-                note(problem);
+        let note = |by_target: bool| {
+            let (inputs, target) = (inputs.clone(), target.clone());
+            move |problem: &Problem| {
+                if (if by_target { is_of_target } else { is_of_content })(problem) {
+                    ctx.refusals.note(object, Refusal { inputs, by_target, target, problem: problem.clone() });
+                }
             }
-        })?;
-        let Some((desired, newest)) = desired else { return Ok(false) };
+        };
+        let desired = self.desired(resolution, texts, &inputs).await.inspect_err(note(false))?;
+        let Some(Made { desired, newest, unmatched }) = desired else { return Ok(false) };
         if !Policy::of(object).writes() {
-            self.synced(resolution, None).await?;
+            self.synced(self.message(resolution), None).await?;
             return Ok(true);
         }
+        let left = unmatched.as_ref().filter(|unmatched| unmatched.nothing).map(|unmatched| &unmatched.problem);
+        let left = left.map(|problem| self.nothing_left(problem.clone()));
+        if let Some(problem) = &left
+            && object.spec.target.deletion_policy == Some(DeletionPolicy::Delete)
+        {
+            self.delete().await?;
+            note(false)(problem);
+            return Err(problem.clone());
+        }
         let data = secret::data_hash(object, &desired.data, &ctx.fingerprints);
+        let gone = unmatched.as_ref().map_or(gone, |unmatched| &unmatched.gone);
         let items = secret::items_with(&found, gone);
-        let notes = Notes { inputs: inputs.clone(), items, data, restarted: None };
-        let written = write(object, ctx, &desired, notes).await;
-        let written = written.inspect_err(|problem| {
-            if is_of_target(problem) {
-                note(problem);
-            }
-        })?;
+        // What holds nothing of its items is never in sync with them.
+        let noted = if left.is_some() { String::new() } else { inputs.clone() };
+        let notes = Notes { inputs: noted, items, data, restarted: None };
+        let written = write(object, ctx, &desired, notes).await.inspect_err(note(true))?;
         ctx.refusals.clear(object);
         let Some(written) = written else { return Ok(true) };
         self.measure(&written, newest);
-        self.finish(resolution, written).await?;
-        Ok(true)
+        let message = self.message(resolution).filter(|_| left.is_none());
+        self.finish(message, written).await?;
+        let left = left.inspect(|problem| note(false)(problem));
+        left.map_or(Ok(true), Err)
     }
 
     /// What was refused before and is as it was is refused again, without a look at the items. Where a Secret was in the
@@ -163,7 +185,7 @@ impl Look<'_> {
         let Self { object, ctx, request, .. } = self;
         let Some(refusal) = ctx.refusals.of(object).filter(|_| !request.look) else { return Ok(None) };
         let mut target = None;
-        if is_of_target(&refusal.problem) {
+        if refusal.by_target {
             let (api, name) = (ctx.api::<Secret>(&object.namespace().unwrap_or_default()), secret::target_name(object));
             let meta = api.get_metadata_opt(name).await;
             let meta = meta.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
@@ -172,49 +194,39 @@ impl Look<'_> {
         if refusal.inputs == inputs && refusal.target == target { Err(refusal.problem) } else { Ok(target) }
     }
 
-    /// What the Secret should hold, and when the item changed that changed last. Nothing while something is still being
-    /// fetched.
-    async fn desired(
-        &self,
-        resolution: &Resolution,
-        texts: Vec<Text>,
-        inputs: &str,
-    ) -> Result<Option<(Desired, Option<Time>)>, Problem> {
+    /// What the Secret should hold. Nothing while something is still being fetched.
+    async fn desired(&self, resolution: &Resolution, texts: Vec<Text>, inputs: &str) -> Result<Option<Made>, Problem> {
         let Self { object, ctx, request, .. } = self;
         let fetched = fetch(object, ctx, &resolution.resolved, request.force || resolution.is_otp()).await?;
-        let Some(fetched) = fetched else { return Ok(None) };
+        let Some(mut fetched) = fetched else { return Ok(None) };
+        let unmatched = self.leave_unmatched(resolution, &mut fetched).await?;
         // Of this object: another one with the same inputs draws other chances.
         let seed = ctx.fingerprints.seed(&[&object.namespace().unwrap_or_default(), &object.name_any(), inputs]);
         let ingredients = Ingredients { yields: fetched.yields, texts };
         let desired = secret::render(&object.spec, ingredients, &Moment { now: ctx.now(), seed })?;
-        Ok(Some((desired, fetched.newest)))
+        Ok(Some(Made { desired, newest: fetched.newest, unmatched }))
     }
 
     /// Restarts what has to be, and says in the status that the Secret is as declared; not where nothing is left to
     /// make it of.
-    async fn finish(&self, resolution: &Resolution, written: Written) -> Result<(), Problem> {
+    async fn finish(&self, message: Option<String>, written: Written) -> Result<(), Problem> {
         let secret = restart::owed(self.object, self.ctx, written.secret).await?;
         if !Policy::of(self.object).shares {
             self.ctx.secrets.wrote(&secret);
         }
-        if resolution.resolved.is_empty() {
-            return Ok(());
-        }
-        self.synced(resolution, Some(&Written { secret, ..written })).await
+        self.synced(message, Some(&Written { secret, ..written })).await
     }
 
     /// Whether the Secret is as it was last written, and made of these inputs (or held as it is, with none).
-    async fn keeps(&self, resolution: &Resolution, inputs: Option<&str>) -> Result<bool, Problem> {
+    async fn keeps(&self, message: Option<String>, inputs: Option<&str>) -> Result<bool, Problem> {
         let Some(known) = self.known.as_ref().filter(|_| !self.request.force) else { return Ok(false) };
         if inputs.is_some_and(|inputs| inputs != known.inputs) {
             return Ok(false);
         }
         let binding = self.object.status.as_ref().and_then(|status| status.binding.as_ref());
-        let same = binding.is_some_and(|binding| binding.generation == self.object.metadata.generation);
+        let same = binding.is_some_and(|binding| secret::is_as_bound(self.object, binding));
         if is_bound(self.object, known) && (same || inputs.is_none()) {
-            if !resolution.resolved.is_empty() {
-                self.synced(resolution, None).await?;
-            }
+            self.synced(message, None).await?;
             return Ok(true);
         }
         // Somebody wrote to it: what it holds is what counts.
@@ -222,33 +234,8 @@ impl Look<'_> {
         let live = cluster::get(&api, secret::target_name(self.object)).await?;
         let intact = |live: &Secret| secret::is_intact(live, self.object, &self.ctx.fingerprints);
         let Some(secret) = live.filter(intact) else { return Ok(false) };
-        self.finish(resolution, Written { secret, changed: false }).await?;
+        self.finish(message, Written { secret, changed: false }).await?;
         Ok(true)
-    }
-
-    /// Deletes the Secret, whose items are all gone.
-    async fn delete(&self) -> Result<(), Problem> {
-        let Self { object, ctx, .. } = self;
-        let api: Api<Secret> = ctx.api(&object.namespace().unwrap_or_default());
-        let name = secret::target_name(object);
-        let Some(live) = cluster::get(&api, name).await? else { return Ok(()) };
-        let (alive, has_eso) = (|uid: &str| ctx.stores.is_declared(uid), ctx.takeover.may_be_there());
-        let is_ours = secret::claim(Some(&live.metadata), object, alive, has_eso)? == Claim::Ours;
-        if is_ours && secret::owns(&live.metadata, object) {
-            cluster::delete(&api, &live).await?;
-            let note = format!("Secret {name} was deleted: its items are gone (deletionPolicy Delete)");
-            ctx.event(&secret::reference(object), EventType::Normal, "Deleted", note).await;
-        }
-        Ok(())
-    }
-
-    /// Why there is no Secret, or nothing of this object in it.
-    fn nothing_left(&self, missing: &[Missing]) -> Problem {
-        let none = || Problem::new(Reason::NoMatch, "nothing matches");
-        let problem = missing.first().map_or_else(none, |missing| missing.problem.clone());
-        let bound = self.object.status.as_ref().is_some_and(|status| status.binding.is_some());
-        let name = secret::target_name(self.object);
-        if bound { secret::after_deletion(self.object, name, &problem) } else { problem }
     }
 
     fn measure(&self, written: &Written, newest: Option<Time>) {
@@ -260,8 +247,9 @@ impl Look<'_> {
         }
     }
 
-    /// Says in the status that the Secret is as declared.
-    async fn synced(&self, resolution: &Resolution, written: Option<&Written>) -> Result<(), Problem> {
+    /// Says in the status that the Secret is as declared, in these words; nothing without any.
+    async fn synced(&self, message: Option<String>, written: Option<&Written>) -> Result<(), Problem> {
+        let Some(message) = message else { return Ok(()) };
         let Self { object, ctx, request, .. } = self;
         let (now, name) = (ctx.now(), secret::target_name(object));
         let mut status = object.status.clone().unwrap_or_default();
@@ -277,22 +265,25 @@ impl Look<'_> {
                 name: name.to_owned(),
                 resource_version: written.secret.resource_version(),
                 generation: object.metadata.generation,
+                metadata: secret::metadata(object),
             });
         }
-        let message = self.message(resolution, name);
         summarize(&mut status.conditions, &Summary::Ready("Synced", message), object.metadata.generation, now);
         set_status(object, ctx, status).await
     }
 
-    fn message(&self, resolution: &Resolution, name: &str) -> String {
+    /// That the Secret is as declared; nothing where there is nothing to make it of.
+    fn message(&self, resolution: &Resolution) -> Option<String> {
         let items: BTreeSet<String> = resolution.found().into_iter().map(|found| found.item).collect();
-        let items = match items.len() {
-            1 => "its item".to_owned(),
-            count => format!("its {count} items"),
-        };
         let missing: Vec<(Wanted, Problem)> =
             resolution.missing.iter().map(|missing| (missing.wanted.clone(), missing.problem.clone())).collect();
         let without = if missing.is_empty() { String::new() } else { secret::without(self.object, &missing) };
+        (!resolution.resolved.is_empty()).then(|| self.words(items.len(), &without))
+    }
+
+    fn words(&self, items: usize, without: &str) -> String {
+        let name = secret::target_name(self.object);
+        let items = if items == 1 { "its item".to_owned() } else { format!("its {items} items") };
         match self.hold {
             _ if !Policy::of(self.object).writes() => {
                 format!("{items} can be read; no Secret is written (creationPolicy None){without}")

@@ -101,9 +101,14 @@ pub(super) async fn resolve(
 
 /// Proves that the items that the Secret was made of, as far as they are not found now, are gone; an error where they
 /// are not, or where that cannot be told.
-pub(super) async fn prove_gone(ctx: &Context, resolution: &Resolution, items: &str) -> Result<Vec<Suspect>, Problem> {
-    let Some(first) = resolution.missing.first() else { return Ok(Vec::new()) };
-    let suspects = secret::suspects(items, &resolution.found());
+pub(super) async fn prove_gone(
+    ctx: &Context,
+    found: &[Found],
+    missing: &[Missing],
+    items: &str,
+) -> Result<Vec<Suspect>, Problem> {
+    let Some(first) = missing.first() else { return Ok(Vec::new()) };
+    let suspects = secret::suspects(items, found);
     if suspects.is_empty() {
         return Err(first.problem.clone());
     }
@@ -112,7 +117,7 @@ pub(super) async fn prove_gone(ctx: &Context, resolution: &Resolution, items: &s
         let has = |Missing { source, .. }: &&Missing| {
             source.endpoint.with_index(|index| index.is_of(&source.order, vault)).unwrap_or_default()
         };
-        let Some(missing) = resolution.missing.iter().find(has) else { return Err(first.problem.clone()) };
+        let Some(missing) = missing.iter().find(has) else { return Err(first.problem.clone()) };
         let source = &missing.source;
         let title = source.endpoint.with_index(|index| index.listed(vault, item).map(|entry| entry.title.clone()));
         if let Ok(Some(title)) = title {

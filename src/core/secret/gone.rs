@@ -21,6 +21,15 @@ pub fn is_gone(object: &ExternalSecret, problem: &Problem) -> bool {
         && matches!(problem.reason, Reason::ItemNotFound | Reason::NoMatch)
 }
 
+/// The first entry that matches items but none of their labels, where that may mean that what it matched is gone.
+pub fn unmatched<'a, T>(object: &ExternalSecret, yields: &'a [(Wanted, Vec<T>)]) -> Option<&'a Wanted> {
+    if object.spec.target.deletion_policy.unwrap_or_default() == DeletionPolicy::Retain {
+        return None;
+    }
+    let empty = yields.iter().find(|(wanted, values)| matches!(wanted.what, What::Search(_)) && values.is_empty());
+    empty.map(|(wanted, _)| wanted)
+}
+
 /// An item that a Secret was made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {

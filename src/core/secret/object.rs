@@ -87,8 +87,7 @@ pub fn owner_reference(object: &ExternalSecret) -> OwnerReference {
 
 /// The labels and annotations of an ExternalSecret that its Secret gets where no template says otherwise.
 pub(super) fn copied(object: &ExternalSecret) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
-    // What several objects write to has the metadata that its owner gives it.
-    if object.spec.target.template.is_some() || Policy::of(object).shares {
+    if object.spec.target.template.is_some() {
         return (BTreeMap::new(), BTreeMap::new());
     }
     let of = |map: Option<&BTreeMap<String, String>>| {
@@ -135,6 +134,33 @@ pub fn object(owner: &ExternalSecret, desired: &Desired, notes: &Notes) -> Secre
         immutable: owner.spec.target.immutable.then_some(true),
         type_: desired.type_.clone(),
         ..Secret::default()
+    }
+}
+
+/// Leaves out the labels and annotations that somebody else gives a shared Secret otherwise: of two ExternalSecrets the
+/// first one that wrote one keeps it, and what is only copied from an ExternalSecret overrules nobody.
+pub fn leave_others(live: &Secret, wanted: &mut Secret, owner: &ExternalSecret) {
+    if !Policy::of(owner).shares {
+        return;
+    }
+    let (ours, copies) = (manager(owner), owner.spec.target.template.is_none());
+    let is_theirs = |manager: &str| {
+        manager != ours && (copies || manager.strip_prefix(MANAGER).is_some_and(|rest| rest.starts_with('/')))
+    };
+    let kinds = [
+        ("f:labels", &live.metadata.labels, &mut wanted.metadata.labels),
+        ("f:annotations", &live.metadata.annotations, &mut wanted.metadata.annotations),
+    ];
+    for (kind, live_map, map) in kinds {
+        let entries = live.metadata.managed_fields.iter().flatten();
+        let entries = entries.filter(|entry| entry.manager.as_deref().is_some_and(is_theirs));
+        let fields = entries.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:metadata")?.get(kind)?.as_object());
+        let theirs: BTreeSet<&str> =
+            fields.flat_map(|fields| fields.keys().filter_map(|key| key.strip_prefix("f:"))).collect();
+        let value = |key: &String| live_map.as_ref().and_then(|map| map.get(key));
+        if let Some(map) = map {
+            map.retain(|key, wanted| !theirs.contains(key.as_str()) || value(key) == Some(wanted));
+        }
     }
 }
 
@@ -213,6 +239,16 @@ pub fn contested_key(live: &Secret, wanted: &Secret, owner: &ExternalSecret) -> 
 /// The keys that a field manager applied.
 fn owned_keys(secret: &Secret, manager: &str) -> BTreeSet<String> {
     keys_of(secret, manager, "Apply")
+}
+
+/// Whether a field manager applied a field.
+pub(super) fn applies(secret: &Secret, manager: &str, field: &str) -> bool {
+    let mut entries = secret.metadata.managed_fields.iter().flatten();
+    entries.any(|entry| {
+        entry.manager.as_deref() == Some(manager)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get(format!("f:{field}")).is_some())
+    })
 }
 
 /// The keys that a field manager wrote by an operation.

@@ -155,7 +155,7 @@ fn source(
                 let entry = &spec.data_from[index];
                 let place = format!("spec.dataFrom[{index}]");
                 if values.is_empty() {
-                    return Err(nothing(&wanted, &place));
+                    return Err(nothing(&wanted));
                 }
                 let encoding = match (&entry.extract, &entry.find) {
                     (Some(extract), _) => Encoding::from(extract),
@@ -176,7 +176,12 @@ fn source(
     Ok(source)
 }
 
-fn nothing(wanted: &Wanted, place: &str) -> Problem {
+/// The problem where the items of an entry are there and yield nothing.
+pub fn nothing(wanted: &Wanted) -> Problem {
+    let place = match wanted.entry {
+        Entry::DataFrom(index) => format!("spec.dataFrom[{index}]"),
+        Entry::Data(index) => format!("spec.data[{index}]"),
+    };
     let message = match &wanted.what {
         What::Part(reference) => {
             format!("{place}: item {:?} has no field with a label: add one, or remove the entry", reference.item)

@@ -30,7 +30,12 @@ fn in_sync(object: &ExternalSecret) -> ExternalSecretStatus {
         observed_generation: 3,
         phase: Some(ExternalSecretPhase::Synced),
         refresh_time: Some(time(0)),
-        binding: Some(Binding { name: "app".into(), resource_version: Some("77".into()), generation: Some(3) }),
+        binding: Some(Binding {
+            name: "app".into(),
+            resource_version: Some("77".into()),
+            generation: Some(3),
+            metadata: None,
+        }),
         last_handled_reconcile_at: object
             .metadata
             .annotations

@@ -36,7 +36,7 @@ const REFUSED: &[(&[&str], &str)] = &[
             "pemTruststoreToPKCS12",
             "pemTruststoreToPKCS12Pass",
         ],
-        "PKCS#12 is binary and values of templates are text: keep the store as a file of the item",
+        "no crate that is well kept makes or reads PKCS#12 without versions that are not released and forty more crates: keep the store as a file of the item, or let cert-manager make it",
     ),
     (&["rsaDecrypt"], "there is no RSA decryption that is known to keep its key from who measures time"),
     (&["call"], "no value is a function"),

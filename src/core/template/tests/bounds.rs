@@ -39,6 +39,16 @@ fn work_is_bounded() {
 }
 
 #[test]
+fn a_panic_is_an_error_of_that_template() {
+    for needed in [GO_STACK, STACK] {
+        let error = contained(needed, || panic!("canary")).unwrap_err();
+        assert_eq!(error, "the template engine fails on it");
+    }
+    // The next one is rendered.
+    assert_eq!(run("{{ .USER }}").as_deref(), Ok("u"));
+}
+
+#[test]
 fn work_in_the_other_engine_is_bounded() {
     let deep = format!("{}{{{{ x }}}}", "{% set x = [x] %}".repeat(40_000));
     let deep = format!("{{% set x = 1 %}}{deep}");

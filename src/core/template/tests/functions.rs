@@ -15,7 +15,8 @@ fn what_is_missing_is_named() {
     for (template, expected) in [
         (r#"{{ env "HOME" }}"#, "the environment is the operator's own"),
         (r#"{{ genPrivateKey "rsa" }}"#, "not made in templates"),
-        (r"{{ .USER | pkcs12key }}", "PKCS#12 is binary"),
+        (r"{{ .USER | pkcs12key }}", "makes or reads PKCS#12"),
+        (r#"{{ fullPemToPkcs12Pass .USER .USER "x" }}"#, "cert-manager"),
         (r#"{{ getSecretKey "a" "b" "c" }}"#, "reads no Secrets"),
         ("{{ if false }}{{ sha256 .USER }}{{ end }}", r#"Did you mean "sha256sum""#),
         ("{{ trimsuffix .USER }}", r#"Did you mean "trimSuffix""#),
