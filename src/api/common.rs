@@ -438,3 +438,6 @@ pub struct CacheSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class_name: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ mod sources;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use chrono::SubsecRound;
 use kube::{Api, ResourceExt, runtime::controller::Action};
 use tokio::time::timeout;
 
@@ -117,7 +118,9 @@ async fn reconcile(object: &ExternalSecret, ctx: &Context) -> Result<Action, Pro
     let (request, hold) = (secret::request(object), secret::hold(object, ctx.now())?);
     // From here on every change wakes this object, until it is known which ones concern it.
     interested(object, ctx, None);
-    let mut look = Look { object, ctx, request, hold, known: None };
+    // A status holds whole seconds.
+    let now = ctx.now().trunc_subsecs(0);
+    let mut look = Look { object, ctx, now, request, hold, known: None };
     if look.hold != Hold::No {
         look.known = known(object, ctx).await?;
         if look.holds().await? {

@@ -26,4 +26,5 @@ mod scale;
 mod secrets;
 mod soak;
 mod support;
+mod targets;
 mod walk;

@@ -36,6 +36,7 @@ use crate::{
 pub(super) struct Look<'a> {
     pub(super) object: &'a ExternalSecret,
     pub(super) ctx: &'a Context,
+    pub(super) now: Time,
     pub(super) request: Request,
     pub(super) hold: Hold,
     pub(super) known: Option<Known>,
@@ -203,7 +204,10 @@ impl Look<'_> {
         // Of this object: another one with the same inputs draws other chances.
         let seed = ctx.fingerprints.seed(&[&object.namespace().unwrap_or_default(), &object.name_any(), inputs]);
         let ingredients = Ingredients { yields: fetched.yields, texts };
-        let desired = secret::render(&object.spec, ingredients, &Moment { now: ctx.now(), seed })?;
+        // Of the same inputs the same comes again, although time goes on: a sync that is asked for changes nothing then.
+        let status = object.status.as_ref().filter(|_| self.known.as_ref().is_some_and(|known| known.inputs == inputs));
+        let now = status.and_then(|status| status.refresh_time).unwrap_or(self.now);
+        let desired = secret::render(&object.spec, ingredients, &Moment { now, seed })?;
         Ok(Some(Made { desired, newest: fetched.newest, unmatched }))
     }
 
@@ -251,7 +255,7 @@ impl Look<'_> {
     async fn synced(&self, message: Option<String>, written: Option<&Written>) -> Result<(), Problem> {
         let Some(message) = message else { return Ok(()) };
         let Self { object, ctx, request, .. } = self;
-        let (now, name) = (ctx.now(), secret::target_name(object));
+        let (now, name) = (self.now, secret::target_name(object));
         let mut status = object.status.clone().unwrap_or_default();
         status.observed_generation = object.metadata.generation.unwrap_or_default();
         status.phase = Some(ExternalSecretPhase::Synced);
