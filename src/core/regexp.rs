@@ -299,7 +299,7 @@ impl<'a> Translator<'a> {
         if !CLASSES.contains(&name.strip_prefix('^').unwrap_or(name)) {
             return Err(Invalid(format!("[:{name}:] is not supported")));
         }
-        self.out.push_str(&format!("[:{name}:]"));
+        self.out.extend(["[:", name, ":]"]);
         self.rest = after;
         Ok(true)
     }

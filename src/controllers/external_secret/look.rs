@@ -168,8 +168,8 @@ impl Look<'_> {
         let gone = unmatched.as_ref().map_or(gone, |unmatched| &unmatched.gone);
         let items = secret::items_with(&found, gone);
         // What holds nothing of its items is never in sync with them.
-        let noted = if left.is_some() { String::new() } else { inputs.clone() };
-        let notes = Notes { inputs: noted, items, data, restarted: None };
+        let made_of = if left.is_some() { String::new() } else { inputs.clone() };
+        let notes = Notes { inputs: made_of, items, data, restarted: None };
         let written = write(object, ctx, &desired, notes).await.inspect_err(note(true))?;
         ctx.refusals.clear(object);
         let Some(written) = written else { return Ok(true) };

@@ -155,12 +155,9 @@ mod tests {
             };
             object.status = Some(ExternalSecretStatus { binding: Some(binding(&object)), ..Default::default() });
             assert_ne!(hold(&object, night).unwrap(), Hold::No, "{spec}");
-            for change in [
-                (|object| {
-                    object.metadata.labels.as_mut().unwrap().insert("app".into(), "sonarr".into()).map_or((), drop)
-                }) as fn(&mut ExternalSecret),
-                |object| object.metadata.annotations = None,
-            ] {
+            let relabel: fn(&mut ExternalSecret) = |object| object.metadata.labels = None;
+            let annotate: fn(&mut ExternalSecret) = |object| object.metadata.annotations = None;
+            for change in [relabel, annotate] {
                 let mut changed = object.clone();
                 change(&mut changed);
                 assert_eq!(hold(&changed, night).unwrap() == Hold::No, held, "{spec}");
