@@ -236,10 +236,17 @@ fn is_terminating(status: &Status) -> bool {
 
 /// What the API refuses, in words that say what to do about it.
 fn refused(name: &str, error: &kube::Error) -> Problem {
-    if matches!(error, kube::Error::Api(status) if status.code == 422) {
+    if let kube::Error::Api(status) = error
+        && status.code == 422
+    {
+        // What decides beside the API may decide otherwise soon.
+        if ["ValidatingAdmissionPolicy", "admission webhook"].iter().any(|word| status.message.contains(word)) {
+            let message = format!("an admission policy of the cluster refuses Secret {name}: it is tried again");
+            return Problem::new(Reason::ClusterError, message);
+        }
         // The API's own words may quote values.
         let message = format!(
-            "the API refuses Secret {name}: its type may need certain keys, a label or annotation of the template is not valid, or an admission policy denies it"
+            "the API refuses Secret {name}: its type may need certain keys, or a label or annotation of the template is not valid"
         );
         return Problem::new(Reason::InvalidData, message);
     }

@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// Counted up when the same inputs would make another Secret than before.
-const RENDERING: &str = "2";
+const RENDERING: &str = "3";
 /// Stands for the version of an item that is gone.
 const GONE: &str = "gone";
 /// Seconds for which a one-time password holds.

@@ -34,7 +34,7 @@ fn in_sync(object: &ExternalSecret) -> ExternalSecretStatus {
             name: "app".into(),
             resource_version: Some("77".into()),
             generation: Some(3),
-            metadata: None,
+            metadata: Some("0a1b2c3d".into()),
         }),
         last_handled_reconcile_at: object
             .metadata
