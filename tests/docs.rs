@@ -8,10 +8,11 @@ mod support;
 use std::fmt::Write;
 
 use strongroom::{
-    api::external_secret::ExternalSecretPhase,
+    api::backup::RunResult,
     core::{
-        problem::{Class, Problem, Reason},
-        secret,
+        backup,
+        effect::{self, On},
+        problem::Reason,
         sensitive::{Sensitive, SensitiveMap},
         template::{self, Engine, Moment, Values},
     },
@@ -77,137 +78,6 @@ fn the_page_of_metrics_lists_what_there_is() {
     }
 }
 
-/// The kinds whose conditions a reason can stand in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum On {
-    Store,
-    ExternalSecret,
-    Repository,
-    VolumeBackup,
-    VolumeRestore,
-}
-
-impl On {
-    const ALL: [Self; 5] =
-        [Self::Store, Self::ExternalSecret, Self::Repository, Self::VolumeBackup, Self::VolumeRestore];
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Store => "SecretStore, ClusterSecretStore",
-            Self::ExternalSecret => "ExternalSecret",
-            Self::Repository => "ResticRepository, ClusterResticRepository",
-            Self::VolumeBackup => "VolumeBackup",
-            Self::VolumeRestore => "VolumeRestore",
-        }
-    }
-}
-
-/// Where a reason is seen. A new reason does not compile before it is said here.
-fn on(reason: Reason) -> &'static [On] {
-    use On::{ExternalSecret, Repository, Store, VolumeBackup, VolumeRestore};
-    match reason {
-        Reason::NotSupported | Reason::Foreign => &[ExternalSecret, Repository, VolumeBackup, VolumeRestore],
-        Reason::InvalidSpec | Reason::ClusterError | Reason::InternalError => &On::ALL,
-        Reason::TokenMissing => &[Store],
-        // Where a store can be used and an item of it cannot.
-        Reason::TokenRejected
-        | Reason::VaultNotInScope
-        | Reason::VaultNotFound
-        | Reason::ConnectUnreachable
-        | Reason::ConnectNotReady
-        | Reason::NotAConnectServer => &[Store, ExternalSecret, Repository],
-        Reason::StoreNotFound
-        | Reason::StoreNotReady
-        | Reason::StoreNotAllowed
-        | Reason::ItemNotFound
-        | Reason::ItemAmbiguous
-        | Reason::FieldAmbiguous
-        | Reason::InvalidData => &[ExternalSecret, Repository],
-        Reason::FieldNotFound
-        | Reason::FileUnusable
-        | Reason::TemplateError
-        | Reason::TemplateNotFound
-        | Reason::SecretMissing
-        | Reason::NoMatch => &[ExternalSecret],
-        Reason::BaseMissing | Reason::DefaultTaken => &[Repository],
-        // Of a store: its CA certificates.
-        Reason::CredentialsMissing => &[Store, Repository, VolumeBackup, VolumeRestore],
-        Reason::RepositoryUnreachable | Reason::WrongPassword | Reason::RepositoryChanged | Reason::ClaimNotFound => {
-            &[Repository, VolumeBackup, VolumeRestore]
-        }
-        Reason::RepositoryNotFound
-        | Reason::RepositoryNotReady
-        | Reason::RepositoryNotAllowed
-        | Reason::ClaimPending
-        | Reason::VolumeUnsupported
-        | Reason::StagingFailed
-        | Reason::Interrupted
-        | Reason::OutOfMemory
-        | Reason::DeadlineExceeded
-        | Reason::ResticFailed => &[VolumeBackup, VolumeRestore],
-        // Nothing but a backup and maintenance takes a lock, or minds one.
-        Reason::RepositoryLocked | Reason::SnapshotClassMissing => &[VolumeBackup],
-        Reason::InvalidSchedule => &[ExternalSecret, Repository, VolumeBackup],
-        Reason::BackupNotFound
-        | Reason::SnapshotNotFound
-        | Reason::WorkloadUnsupported
-        | Reason::ClaimInUse
-        | Reason::StopTimeout
-        | Reason::CheckFailed
-        | Reason::RestoreTimeout
-        | Reason::VolumeTooSmall
-        | Reason::ManagedByGitOps => &[VolumeRestore],
-    }
-}
-
-/// How a run of a VolumeBackup ended: its declaration stays as good as it was.
-fn ends_a_run(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::RepositoryUnreachable
-            | Reason::RepositoryLocked
-            | Reason::WrongPassword
-            | Reason::CredentialsMissing
-            | Reason::StagingFailed
-            | Reason::Interrupted
-            | Reason::OutOfMemory
-            | Reason::DeadlineExceeded
-            | Reason::ResticFailed
-    )
-}
-
-/// Phase, `Ready` and `Stalled` of an object with that reason.
-fn state(on: On, reason: Reason) -> (&'static str, &'static str, &'static str) {
-    // Although it could pass elsewhere, a restore ends with it: it would end in the same way again.
-    let ends = on == On::VolumeRestore && matches!(reason, Reason::StagingFailed | Reason::OutOfMemory);
-    let stalled = if ends || reason.class() == Class::Terminal { "True" } else { "" };
-    // Where the cluster's API fails, what was found out before stays true.
-    let of_the_cluster = matches!(reason, Reason::ClusterError | Reason::InternalError | Reason::Foreign);
-    let waits = "as it was: it waits";
-    let phase = match on {
-        On::Store => "NotReady",
-        On::ExternalSecret => match secret::phase(&Problem::new(reason, "")) {
-            ExternalSecretPhase::Waiting => "Waiting",
-            _ => "Failing",
-        },
-        On::Repository => match reason {
-            Reason::BaseMissing => "BaseMissing",
-            Reason::RepositoryChanged => "Changed",
-            Reason::ClusterError | Reason::InternalError => waits,
-            _ => "Unreachable",
-        },
-        On::VolumeBackup => match reason {
-            Reason::ClaimNotFound | Reason::ClaimPending => return ("WaitingForClaim", "True", ""),
-            _ if of_the_cluster => waits,
-            _ if ends_a_run(reason) => return ("Idle", "True, and LastRunSucceeded False", ""),
-            _ => "Blocked",
-        },
-        On::VolumeRestore if stalled == "True" => "Failed",
-        On::VolumeRestore => waits,
-    };
-    (phase, "False", stalled)
-}
-
 #[test]
 fn the_page_of_messages() {
     let mut page = "# What each message means
@@ -218,19 +88,29 @@ The condition `Ready` of every object says in its message what is wrong, which o
                     reason is one of these words. Almost everything clears by itself when its cause is gone; \
                     `Stalled` is True where the object itself has to be changed (or, for a VolumeRestore, created \
                     anew). Where the repository object of a VolumeBackup is ready and its credentials cannot be had \
-                    all the same, a run or a VolumeRestore says why with a reason of the repository object. After a run that \
-                    failed for a reason that the repository object then finds too, the VolumeBackup is Blocked besides, \
-                    with RepositoryNotReady.
+                    all the same, a run or a VolumeRestore says why with a reason of the repository object. While what \
+                    failed a run lasts, the VolumeBackup itself shows it besides: as it would without a run, or, for a \
+                    reason that the repository object finds too, as Blocked with RepositoryNotReady.
 "
     .to_owned();
     for on_kind in On::ALL {
         writeln!(page, "\n## {}\n", on_kind.title()).unwrap();
         writeln!(page, "| phase | Ready | Stalled | reason | what it means | what to do |").unwrap();
         writeln!(page, "|---|---|---|---|---|---|").unwrap();
-        for reason in Reason::ALL.iter().copied().filter(|reason| on(*reason).contains(&on_kind)) {
-            let (phase, ready, stalled) = state(on_kind, reason);
-            let (meaning, remedy) = (reason.meaning(), reason.remedy());
+        let mut row = |effect: effect::Effect, reason: &str, meaning: &str, remedy: &str| {
+            let (phase, ready, stalled) = (effect.phase, effect.ready, if effect.stalled { "True" } else { "" });
             writeln!(page, "| {phase} | {ready} | {stalled} | `{reason}` | {meaning} | {remedy} |").unwrap();
+        };
+        for reason in Reason::ALL.iter().copied().filter(|reason| effect::kinds(*reason).contains(&on_kind)) {
+            for effect in effect::effects(on_kind, reason) {
+                row(effect, reason.as_str(), &reason.meaning(), reason.remedy());
+            }
+        }
+        if on_kind == On::VolumeBackup {
+            for result in [RunResult::Partial, RunResult::Suspect] {
+                let (reason, meaning, remedy) = backup::not_good(result).unwrap();
+                row(effect::AFTER_A_RUN, reason, meaning, remedy);
+            }
         }
     }
     generated("docs/messages.md", &page, "docs");

@@ -5,6 +5,7 @@ pub mod backup;
 pub mod conditions;
 pub mod destination;
 pub mod driver;
+pub mod effect;
 pub mod errand;
 pub mod field;
 pub mod fingerprint;

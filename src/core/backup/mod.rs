@@ -35,7 +35,7 @@ use crate::{
 
 pub use declared::{claim_names, repository_keys};
 pub(crate) use mover::rate_limits;
-pub use results::{FRESH, LAST_RUN};
+pub use results::{FRESH, LAST_RUN, not_good};
 
 /// The longest time without a look, whatever is awaited.
 const BACKSTOP: std::time::Duration = std::time::Duration::from_mins(10);

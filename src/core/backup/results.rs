@@ -23,10 +23,31 @@ use super::{accept_command, accepted, short};
 pub const FRESH: &str = "Fresh";
 /// Says for each repository whether the last run succeeded.
 pub const LAST_RUN: &str = "LastRunSucceeded";
+/// Reason of a run that could not read everything.
+const PARTIAL: &str = "Partial";
+/// Reason of a run that stored much less than the last good one.
+const SUSPECT: &str = "Suspect";
 /// Default of `shrinkGuard`, in percent.
 const SHRINK_GUARD: i64 = 50;
 /// The most records that are kept of the last runs, however many claims and repositories each of them has.
 const KEPT_RECORDS: usize = 60;
+
+/// Reason, meaning and remedy of a run that stored a snapshot which does not count as good, for the documents.
+pub const fn not_good(result: RunResult) -> Option<(&'static str, &'static str, &'static str)> {
+    match result {
+        RunResult::Partial => Some((
+            PARTIAL,
+            "Some files could not be read: the snapshot is kept and does not count as good.",
+            "See why the files that the message names cannot be read, or exclude them.",
+        )),
+        RunResult::Suspect => Some((
+            SUSPECT,
+            "The claim has much less than in the last good backup: the snapshot is kept and does not count as good.",
+            "See where the data went; if that is right, accept it as the message says.",
+        )),
+        RunResult::Succeeded | RunResult::Failed => None,
+    }
+}
 
 /// The records of a mover that has ended, one for each claim; none while it runs.
 pub(super) fn of_mover(
@@ -111,14 +132,14 @@ fn of_volume(backup: &VolumeBackup, run: &Run, key: &RepositoryKey, volume: &Bac
     if volume.unread > 0 || volume.failure.is_some() {
         record.result = RunResult::Partial;
         let paths = volume.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
-        record.reason = Some("Partial".to_owned());
+        record.reason = Some(PARTIAL.to_owned());
         record.message = Some(format!("{} files could not be read: {paths}", volume.unread));
         return record;
     }
     record.result = RunResult::Succeeded;
     if let Some(message) = shrunk(backup, &record) {
         record.result = RunResult::Suspect;
-        record.reason = Some("Suspect".to_owned());
+        record.reason = Some(SUSPECT.to_owned());
         record.message = Some(message);
     }
     record

@@ -12,6 +12,7 @@ use crate::{
     },
     core::{
         conditions,
+        effect::{self, On},
         problem::Reason,
         task::{Answer, BackedUp, FailureKind, Outcome},
     },
@@ -203,6 +204,11 @@ fn each_failure_has_its_reason_and_its_retries() {
         assert!(cluster.is_clean());
         // One bad night does not make the declaration wrong.
         assert_eq!(ready(&cluster).0, ConditionStatus::True, "{end:?}");
+        assert_eq!(cluster.status().phase, Some(BackupPhase::Idle), "{end:?}");
+        let word = last_run(&cluster).0;
+        let reason = Reason::ALL.iter().find(|reason| reason.as_str() == word);
+        let told = |reason: &Reason| effect::effects(On::VolumeBackup, *reason).contains(&effect::AFTER_A_RUN);
+        assert!(reason.is_some_and(told) || word == "Partial", "the page of messages says nothing of {word}");
         cases.push(json!({
             "end": format!("{end:?}"),
             "attempts": cluster.creations / 6,
@@ -214,6 +220,54 @@ fn each_failure_has_its_reason_and_its_retries() {
         assert!(cluster.status().snapshots.is_empty());
     }
     assert_yaml_snapshot!(cases);
+}
+
+#[test]
+fn a_run_that_loses_what_it_needs_ends_with_that_reason() {
+    type Change = fn(&mut Cluster);
+    let refuse: fn(&mut Cluster, Reason) =
+        |cluster, reason| cluster.repositories[0].state = Err(Problem::new(reason, "the cause"));
+    // What goes, and whether the snapshot is there by then.
+    let cases: [(Reason, bool, Change); 7] = [
+        (Reason::ClaimNotFound, false, |cluster| cluster.claims.clear()),
+        (Reason::ClaimPending, false, |cluster| cluster.claims.get_mut("radarr").unwrap().volume = None),
+        (Reason::SnapshotClassMissing, false, |cluster| cluster.classes.clear()),
+        (Reason::VolumeUnsupported, false, |cluster| {
+            let volume = cluster.claims.get_mut("radarr").unwrap().volume.as_mut().unwrap();
+            volume.spec.as_mut().unwrap().volume_mode = Some("Block".to_owned());
+        }),
+        (Reason::RepositoryNotFound, true, |cluster| cluster.repositories[0].key.name = "other".to_owned()),
+        (Reason::RepositoryNotReady, true, |_| {}),
+        (Reason::RepositoryNotAllowed, true, |_| {}),
+    ];
+    for (reason, staged, change) in cases {
+        let mut cluster = cluster(json!({}));
+        cluster.force("now");
+        for _ in 0..50 {
+            if cluster.status().run.is_none() || (staged && cluster.staged.is_empty()) {
+                let _ = cluster.control();
+                cluster.snapshotter();
+            }
+        }
+        let whole = Cluster::new(spec(json!({})));
+        change(&mut cluster);
+        if matches!(reason, Reason::RepositoryNotReady | Reason::RepositoryNotAllowed) {
+            refuse(&mut cluster, reason);
+        }
+        for _ in 0..50 {
+            if cluster.status().phase != Some(BackupPhase::Cleaning) {
+                let _ = cluster.control();
+                cluster.snapshotter();
+            }
+        }
+        (cluster.claims, cluster.classes, cluster.repositories) = (whole.claims, whole.classes, whole.repositories);
+        cluster.settle();
+        assert!(cluster.is_clean());
+        assert_eq!(last_run(&cluster).0, reason.as_str());
+        assert_eq!((cluster.status().phase, ready(&cluster).0), (Some(BackupPhase::Idle), ConditionStatus::True));
+        assert!(conditions::get(&cluster.status().conditions, conditions::STALLED).is_none());
+        assert!(effect::effects(On::VolumeBackup, reason).contains(&effect::AFTER_A_RUN), "{reason}");
+    }
 }
 
 #[test]
@@ -291,6 +345,7 @@ fn much_less_than_before_is_suspect_until_accepted() {
     let status = cluster.status();
     assert_eq!(status.last_result, Some(RunResult::Suspect));
     assert_eq!(status.snapshots.len(), 1, "it does not count as good");
+    assert_eq!((status.phase, ready(&cluster).0), (Some(BackupPhase::Idle), ConditionStatus::True));
     assert_yaml_snapshot!(last_run(&cluster));
     let id = status.runs[0].snapshot.as_ref().unwrap()[..8].to_owned();
     cluster.backup.annotations_mut().insert(annotations::ACCEPT.to_owned(), id);

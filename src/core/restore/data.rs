@@ -89,8 +89,10 @@ impl Plan<'_> {
         }
         for (index, (volume, seen)) in self.volumes().enumerate() {
             if seen.staging.is_none() {
-                if let Some(problem) = claim_problem(&volume.claim, Some(seen)) {
-                    return self.wait_out(&problem, LOOK);
+                match claim_problem(&volume.claim, Some(seen)) {
+                    Some(problem) if problem.class() == Class::Terminal => return self.fail(&problem),
+                    Some(problem) => return self.wait_out(&problem, LOOK),
+                    None => {}
                 }
                 let Some(claim) = &seen.claim else { continue };
                 return Step::Stage(Box::new(self.staging(index, claim)));

@@ -22,6 +22,7 @@ use crate::{
         restore::{RestoreSource, VolumeRestoreSpec},
     },
     core::{
+        effect::{self, On},
         mover_state::MoverState,
         task::{self, Answer, FailureKind, Outcome, Resolved, Restored},
         volumes::{self, DELETE, RETAIN},
@@ -922,4 +923,49 @@ fn a_new_volume_that_is_gone_is_said() {
     assert_eq!((status.phase, ready.reason.as_str()), (Some(RestorePhase::Failed), "StagingFailed"));
     assert!(conditions::get(&status.conditions, STALLED).is_some());
     assert!(ready.message.contains("the new volume for claim"), "{}", ready.message);
+}
+
+/// The restore has failed with that reason, as the page of messages says it.
+fn failed_with(world: &World, reason: Reason) {
+    let status = world.restore.as_ref().unwrap().status.clone().unwrap();
+    let ready = conditions::get(&status.conditions, READY).unwrap();
+    assert_eq!((status.phase, ready.reason.as_str()), (Some(RestorePhase::Failed), reason.as_str()));
+    assert_eq!(ready.status, ConditionStatus::False);
+    assert!(conditions::get(&status.conditions, STALLED).is_some());
+    assert!(effect::effects(On::VolumeRestore, reason).contains(&effect::FAILED));
+}
+
+#[test]
+fn a_claim_that_goes_while_its_data_is_restored_ends_the_restore() {
+    let mut world = World::new(Scenario { policy: RETAIN, ..calm(Kind::Deployment, 1) });
+    run_until(&mut world, "the restore", |world| world.movers.contains_key("restore"));
+    let name = world.claim_names()[0].clone();
+    world.claims.remove(&key(APP, &name));
+    world.run();
+    failed_with(&world, Reason::ClaimNotFound);
+}
+
+#[test]
+fn a_deleted_restore_ends_as_interrupted() {
+    let mut world = World::new(Scenario { deleted_in: Some(RestorePhase::Stopping), ..calm(Kind::Deployment, 1) });
+    run_until(&mut world, "the stop", |world| {
+        world.restore.as_ref().is_some_and(|restore| restore.metadata.finalizers.is_some())
+    });
+    world.delete_restore();
+    assert!(!world.vanished);
+    world.run();
+    world.check();
+    assert!(world.trace.iter().any(|step| step.contains("the VolumeRestore was deleted")), "{:#?}", world.trace);
+    let told = effect::effects(On::VolumeRestore, Reason::Interrupted);
+    assert!(told.contains(&effect::FAILED));
+}
+
+#[test]
+fn a_claim_that_became_a_block_volume_ends_the_restore() {
+    let mut world = World::new(calm(Kind::Deployment, 1));
+    run_until(&mut world, "the staging", |world| phase_of(world) == Some(RestorePhase::Restoring));
+    let name = world.claim_names()[0].clone();
+    world.claims.get_mut(&key(APP, &name)).unwrap().spec.as_mut().unwrap().volume_mode = Some("Block".to_owned());
+    world.run();
+    failed_with(&world, Reason::VolumeUnsupported);
 }
