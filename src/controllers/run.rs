@@ -77,10 +77,13 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     pages.ready.store(true, Ordering::Relaxed);
     let leases = Api::namespaced(client.clone(), &settings.namespace);
     let shutdown = terminated().shared();
+    let mut candidate = lease::Candidate::new(&leases, &settings.identity);
     tokio::select! {
         () = shutdown.clone() => return Ok(()),
-        () = lease::acquire(&leases, &settings.identity) => {}
+        () = candidate.acquire() => {}
     }
+    // Renewed from here on, whatever else takes its time.
+    let mut kept = std::pin::pin!(candidate.keep());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         namespace = settings.namespace,
@@ -89,7 +92,11 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         "Strongroom watches SecretStores, ExternalSecrets, ResticRepositories, VolumeBackups and VolumeRestores \
          in all namespaces; movers run in its own"
     );
-    let fingerprints = key::read(&Api::namespaced(client.clone(), &settings.namespace)).await?;
+    let secrets = Api::namespaced(client.clone(), &settings.namespace);
+    let fingerprints = tokio::select! {
+        read = key::read(&secrets) => read?,
+        lost = &mut kept => return Err(lost.into()),
+    };
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(settings.identity.clone()) };
     let (stores, feeds) = stores();
     let (connect, wakes) = Hub::new();
@@ -125,7 +132,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let kinds = super::kinds(ctx, feeds, wakes, shutdown.clone());
     tokio::select! {
         () = kinds => {}
-        lost = lease::keep(&leases, &settings.identity) => return Err(lost.into()),
+        lost = &mut kept => return Err(lost.into()),
         ended = server => {
             if let Ok(Err(error)) = ended {
                 return Err(error.into());

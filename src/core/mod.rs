@@ -14,6 +14,7 @@ pub mod index;
 pub mod interest;
 pub mod item;
 pub mod job;
+pub mod lease;
 pub mod maintenance;
 pub mod mover_state;
 pub mod names;

@@ -15,8 +15,3 @@ pub fn from_k8s(time: &v1::Time) -> Time {
 pub fn to_micro(time: Time) -> v1::MicroTime {
     v1::MicroTime(Timestamp::from_microsecond(time.timestamp_micros()).unwrap_or(Timestamp::UNIX_EPOCH))
 }
-
-/// A time of Kubernetes' own objects with microseconds.
-pub fn from_micro(time: &v1::MicroTime) -> Time {
-    DateTime::from_timestamp_micros(time.0.as_microsecond()).unwrap_or(DateTime::<Utc>::UNIX_EPOCH)
-}
