@@ -12,6 +12,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use crate::{
     api::{
         backup::BackupTarget,
+        common::MoverSpec,
         repository::{ClusterResticRepository, DEFAULT_HOST, DEFAULT_PATH, RepositorySpec},
     },
     core::{
@@ -112,8 +113,38 @@ pub fn validate(spec: &RepositorySpec, cluster: &str) -> Result<(), Problem> {
         let message = "ca is not supported yet: use a certificate of a public authority, or a server without TLS inside of the cluster";
         return Err(Problem::new(Reason::NotSupported, message));
     }
+    supported(spec)?;
     let scope = Scope { namespace: "namespace", name: "name", cluster };
     targets(spec, scope, &["claim".to_owned()]).map(drop)
+}
+
+/// What this version does not do is refused by name, never ignored.
+fn supported(spec: &RepositorySpec) -> Result<(), Problem> {
+    let field = if spec.limits.as_ref().is_some_and(|limits| limits.per_node.is_some()) {
+        "limits.perNode"
+    } else if keeps_cache(spec.mover.as_ref()) {
+        KEPT_CACHE
+    } else if spec.populate.is_some() {
+        "populate"
+    } else if !spec.allowed_identities.is_empty() {
+        "allowedIdentities"
+    } else {
+        return Ok(());
+    };
+    Err(not_supported(field))
+}
+
+/// The field that asks for a cache on a claim.
+pub const KEPT_CACHE: &str = "mover.cache.storageClassName";
+
+/// Whether restic's cache is to be kept on a claim.
+pub fn keeps_cache(mover: Option<&MoverSpec>) -> bool {
+    mover.and_then(|mover| mover.cache.as_ref()).is_some_and(|cache| cache.storage_class_name.is_some())
+}
+
+/// Refuses a field by name.
+pub fn not_supported(field: &str) -> Problem {
+    Problem::new(Reason::NotSupported, format!("this version does not have {field}: remove the field"))
 }
 
 /// Whether the same restic repository serves everyone.
@@ -268,6 +299,23 @@ mod tests {
         assert_eq!((target.host.as_str(), target.path.as_str()), ("c1-media", "/radarr/config"));
         assert_eq!(base_url(&shared, "c1").unwrap(), target.url);
         assert_eq!(public_url(&target.url), "rest:https://nas:8000/all");
+    }
+
+    #[test]
+    fn what_this_version_does_not_do_is_refused_by_name() {
+        let cases = [
+            ("limits.perNode", json!({"limits": {"perNode": 2}})),
+            ("mover.cache.storageClassName", json!({"mover": {"cache": {"storageClassName": "fast"}}})),
+            ("populate", json!({"populate": {}})),
+            ("allowedIdentities", json!({"allowedIdentities": [{"host": "h", "path": "/p", "namespaces": ["a"]}]})),
+        ];
+        for (field, case) in cases {
+            let problem = validate(&spec(&case), "cluster").unwrap_err();
+            assert_eq!(problem.reason, Reason::NotSupported);
+            assert!(problem.message.contains(&format!("does not have {field}: ")), "{}", problem.message);
+        }
+        let fine = json!({"limits": {"backups": 2}, "mover": {"cache": {"size": "2Gi"}}});
+        assert_eq!(validate(&spec(&fine), "cluster"), Ok(()));
     }
 
     #[test]

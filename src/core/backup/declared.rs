@@ -314,10 +314,12 @@ fn supported(spec: &VolumeBackupSpec) -> Result<(), Problem> {
         "claimSelector (name the claims in claimNames)"
     } else if spec.hooks.is_some() {
         "hooks"
+    } else if destination::keeps_cache(spec.mover.as_ref()) {
+        destination::KEPT_CACHE
     } else {
         return Ok(());
     };
-    Err(Problem::new(Reason::NotSupported, format!("this version does not have {field}: remove the field")))
+    Err(destination::not_supported(field))
 }
 
 fn repository(

@@ -146,6 +146,10 @@ fn what_blocks_is_said_and_clears_by_itself() {
         Box::new(|cluster| cluster.backup.spec.hooks = Some(crate::api::backup::Hooks::default())),
         Box::new(|cluster| cluster.backup.spec.method = Some(crate::api::backup::BackupMethod::Clone)),
         Box::new(|cluster| cluster.backup.spec.claim_selector = serde_json::from_value(json!({})).unwrap()),
+        Box::new(|cluster| {
+            let mover = json!({"cache": {"storageClassName": "fast"}});
+            cluster.backup.spec.mover = serde_json::from_value(mover).unwrap();
+        }),
     ];
     for change in changes {
         let mut cluster = Cluster::new(spec(json!({})));
