@@ -279,3 +279,6 @@ pub fn merge_mover(repository: Option<&MoverSpec>, backup: Option<&MoverSpec>) -
         run_as: over.run_as.clone().or_else(|| base.run_as.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests;
