@@ -321,8 +321,11 @@ fn say_what_is_wrong() {
     let loud = [0, 1].map(|n| App::new(PLACES[0], &format!("loud-{n}"), loud[n].clone()));
     apply(&crate::list(&loud.each_ref().map(App::object)));
     for app in &loud {
-        let message = ready(KIND, app.place, &app.name, "False", "SecretSyncedError");
-        assert!(message.starts_with("TemplateError"), "the message does not begin with our reason: {message}");
+        // The item is new: it is found at the next poll.
+        eventually(&format!("{} says that its template fails", app.path()), SOON, || {
+            let (is, _, message) = condition(&get(KIND, app.place, &app.name)?, "Ready")?;
+            (is == "False" && message.starts_with("TemplateError")).then_some(())
+        });
     }
     nothing_leaks();
     kubectl(&["-n", PLACES[0], "delete", KIND, "loud-0", "loud-1", "--timeout=60s"]);
