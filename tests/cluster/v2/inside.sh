@@ -19,9 +19,9 @@ seen() {
 }
 
 same() {
-	seen >/tmp/after
-	diff -u /tmp/before /tmp/after || { echo "v2: something is left behind"; return 1; }
-	echo "v2: as before: $(wc -l </tmp/before) lines on groups, processes, mounts, loop devices and interfaces"
+	seen >/run/after
+	diff -u /run/before /run/after || { echo "v2: something is left behind"; return 1; }
+	echo "v2: as before: $(wc -l </run/before) lines on groups, processes, mounts, loop devices and interfaces"
 }
 
 up() { "$CLUSTER" up --name "$1" || { tail -n 5 "$STRONGROOM_CACHE/clusters/$1"/logs/[b-z]*.log; return 1; }; }
@@ -40,7 +40,7 @@ app() {
 crash() { kill -9 "$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "$STRONGROOM_CACHE/clusters/$1/init.json")"; }
 
 machine() {
-	seen >/tmp/before
+	seen >/run/before
 	up v2
 	app v2
 	"$CLUSTER" down --name v2
@@ -58,7 +58,7 @@ container() {
 boxed() {
 	umount $groups
 	mount -t cgroup2 cgroup2 $groups
-	seen >/tmp/before
+	seen >/run/before
 	up v2
 	app v2
 	# Another cluster comes, dies and goes: the first one stays as it is.
@@ -85,7 +85,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm /lib/modules
 mount -t devpts devpts /dev/pts
-for dir in /dev/shm /run /tmp "$STRONGROOM_CACHE/clusters"; do
+for dir in /dev/shm /run "$STRONGROOM_CACHE/clusters"; do
 	mount -t tmpfs tmpfs "$dir"
 done
 mount --bind "$MODULES" /lib/modules
