@@ -103,7 +103,7 @@ The condition `Ready` of every object says in its message what is wrong, which o
         };
         for reason in Reason::ALL.iter().copied().filter(|reason| effect::kinds(*reason).contains(&on_kind)) {
             for effect in effect::effects(on_kind, reason) {
-                row(effect, reason.as_str(), &reason.meaning(), reason.remedy());
+                row(effect, reason.as_str(), &reason.meaning(), &effect::remedy(effect, reason));
             }
         }
         if on_kind == On::VolumeBackup {

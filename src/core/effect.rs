@@ -59,6 +59,19 @@ pub const AFTER_A_RUN: Effect = Effect { phase: "Idle", ready: "True, and LastRu
 /// A restore has ended with it, and everything was put back.
 pub const FAILED: Effect = Effect { phase: "Failed", ready: "False", stalled: true };
 
+/// What to do about a reason in that effect, for the documents: a restore that has ended is not tried again.
+pub fn remedy(effect: Effect, reason: Reason) -> String {
+    match reason {
+        Reason::Interrupted if effect == FAILED => {
+            "Create the VolumeRestore anew: it was deleted while it worked.".to_owned()
+        }
+        _ if effect == FAILED && reason.class() != Class::Terminal => {
+            format!("{} Then create the VolumeRestore anew.", reason.remedy())
+        }
+        _ => reason.remedy().to_owned(),
+    }
+}
+
 /// The kinds whose objects show a reason. A new reason does not compile before it is said here.
 pub fn kinds(reason: Reason) -> &'static [On] {
     use On::{ExternalSecret, Repository, Store, VolumeBackup, VolumeRestore};

@@ -287,8 +287,8 @@ fn count_what_is_pushed() {
     });
 }
 
-/// A store of a namespace that is ours from its first moment, and its ExternalSecret.
-fn store_of_a_namespace() {
+/// A store of a namespace with its token, ours from its first moment, and an ExternalSecret of it.
+fn in_a_namespace(name: &str) -> (App, [Value; 3]) {
     let [mut secret, mut store, _] = apps::stores(TOKEN);
     secret["metadata"]["namespace"] = PLACES[1].into();
     store["kind"] = "SecretStore".into();
@@ -296,9 +296,15 @@ fn store_of_a_namespace() {
     store["spec"]["controller"] = "strongroom".into();
     let token = "/spec/provider/onepassword/auth/secretRef/connectTokenSecretRef";
     store.pointer_mut(token).and_then(Value::as_object_mut).expect("it is there").remove("namespace");
-    let app = App::new(PLACES[1], "of-namespace", json!({"data": data("fixed", &["KEY"])}));
+    let app = App::new(PLACES[1], name, json!({"data": data("fixed", &["KEY"])}));
     let mut object = app.object();
     object["spec"]["secretStoreRef"] = json!({"kind": "SecretStore", "name": STORE});
+    (app, [secret, store, object])
+}
+
+/// A store of a namespace that is ours from its first moment, and its ExternalSecret.
+fn store_of_a_namespace() {
+    let (app, [secret, store, object]) = in_a_namespace("of-namespace");
     apply(&crate::list(&[secret, store, object]));
     eventually("the store of a namespace is ours", SOON, none(|| not_ready([&app], true)));
     ready("secretstores.external-secrets.io", PLACES[1], STORE, "True", "Valid");
@@ -348,16 +354,7 @@ fn delete_without_eso(apps: &mut Vec<App>) {
 
 /// The store is deleted, then we start again, then its ExternalSecret is deleted: nobody else lets it go.
 fn delete_after_a_restart() {
-    let [mut secret, mut store, _] = apps::stores(TOKEN);
-    secret["metadata"]["namespace"] = PLACES[1].into();
-    store["kind"] = "SecretStore".into();
-    store["metadata"]["namespace"] = PLACES[1].into();
-    store["spec"]["controller"] = "strongroom".into();
-    let token = "/spec/provider/onepassword/auth/secretRef/connectTokenSecretRef";
-    store.pointer_mut(token).and_then(Value::as_object_mut).expect("it is there").remove("namespace");
-    let app = App::new(PLACES[1], "outlives-its-store", json!({"data": data("fixed", &["KEY"])}));
-    let mut object = app.object();
-    object["spec"]["secretStoreRef"] = json!({"kind": "SecretStore", "name": STORE});
+    let (app, [secret, store, mut object]) = in_a_namespace("outlives-its-store");
     // As External Secrets Operator would have left it.
     object["metadata"]["finalizers"] = json!([FINALIZER]);
     apply(&crate::list(&[secret, store, object]));

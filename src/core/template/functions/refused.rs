@@ -36,7 +36,7 @@ const REFUSED: &[(&[&str], &str)] = &[
             "pemTruststoreToPKCS12",
             "pemTruststoreToPKCS12Pass",
         ],
-        "no PKCS#12 is read or made: keep the store as a file of the item, or make it with cert-manager",
+        "what makes PKCS#12 rests on crates that are not finished: keep the store as a file of the item, or make it with cert-manager",
     ),
     (&["rsaDecrypt"], "there is no RSA decryption that is known to keep its key from who measures time"),
     (&["call"], "no value is a function"),

@@ -15,7 +15,7 @@ fn what_is_missing_is_named() {
     for (template, expected) in [
         (r#"{{ env "HOME" }}"#, "the environment is the operator's own"),
         (r#"{{ genPrivateKey "rsa" }}"#, "not made in templates"),
-        (r"{{ .USER | pkcs12key }}", "no PKCS#12 is read"),
+        (r"{{ .USER | pkcs12key }}", "crates that are not finished"),
         (r#"{{ getSecretKey "a" "b" "c" }}"#, "reads no Secrets"),
         ("{{ if false }}{{ sha256 .USER }}{{ end }}", r#"Did you mean "sha256sum""#),
         ("{{ trimsuffix .USER }}", r#"Did you mean "trimSuffix""#),
