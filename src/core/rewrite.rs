@@ -2,6 +2,8 @@
 
 mod merge;
 
+use std::sync::LazyLock;
+
 use base64::{
     Engine as _, alphabet,
     engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig},
@@ -134,16 +136,18 @@ fn distinct(values: Vec<(String, Sensitive)>, encoding: &Encoding, place: &str) 
 fn transformed(key: &str, template: &str, place: &str, moment: &Moment) -> Result<String, Problem> {
     let values = Values::from(&SensitiveMap::from([("value".to_owned(), Sensitive::from(key))]));
     let made = template::render(Engine::Go, template, place, &values, moment)?;
-    Ok(made.expose_str().unwrap_or_default().to_owned())
+    made.expose_str().map(str::to_owned).ok_or_else(|| {
+        Problem::new(Reason::TemplateError, format!("{place}: what it makes of the key {key:?} is binary, and no key"))
+    })
 }
 
 /// A key without what a key cannot hold. Letters of other scripts stay, so that templates can use them.
 fn convert(key: &str, strategy: ConversionStrategy) -> String {
     // What Go calls letters and numbers: Rust's own classes have marks among them.
-    let letters = Regexp::new(r"^[\p{L}\p{N}]+$").ok();
-    let named = |c: char| match &letters {
-        Some(letters) if !c.is_ascii() => letters.is_match(c.encode_utf8(&mut [0; 4])),
-        _ => c.is_ascii_alphanumeric(),
+    static LETTER: LazyLock<Option<Regexp>> = LazyLock::new(|| Regexp::new(r"^[\p{L}\p{N}]$").ok());
+    let named = |c: char| {
+        let other = || LETTER.as_ref().is_some_and(|letter| letter.is_match(c.encode_utf8(&mut [0; 4])));
+        c.is_ascii_alphanumeric() || !c.is_ascii() && other()
     };
     key.chars()
         .map(|c| match strategy {
@@ -247,6 +251,9 @@ mod tests {
         assert_eq!(rewritten(&["a"], &serde_json::json!({}), one("(", "")).unwrap_err().reason, Reason::InvalidSpec);
         let transform = serde_json::json!([{"transform": {"template": "{{ .value | upper }}_X"}}]);
         assert_eq!(rewritten(&["a b", "c"], &serde_json::json!({}), transform).unwrap(), ["A_B_X", "C_X"]);
+        let binary = serde_json::json!([{"transform": {"template": "{{ \"//4=\" | b64dec }}"}}]);
+        let problem = rewritten(&["a"], &serde_json::json!({}), binary).unwrap_err();
+        assert!(problem.message.contains("is binary, and no key"), "{problem}");
         let wrong = serde_json::json!([{"transform": {"template": "{{ .key }}"}}]);
         assert_eq!(rewritten(&["a"], &serde_json::json!({}), wrong).unwrap_err().reason, Reason::TemplateError);
     }
