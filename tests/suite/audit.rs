@@ -19,7 +19,7 @@ pub struct Request {
     pub resource: String,
     /// Namespace of the object; empty for a cluster-wide one.
     pub namespace: String,
-    /// Name of the object.
+    /// Name of the object; of a list or watch too, if it is of one object.
     pub name: String,
     /// When it was answered.
     pub at: DateTime<Utc>,

@@ -7,7 +7,10 @@ use std::{
 
 use crate::{
     audit,
-    support::{SYSTEM, alone, apply, connect, kubectl, namespace, nothing_leaks, ready},
+    support::{
+        SOON, SYSTEM, alone, apply, connect, eventually, get, kubectl, list, namespace, nothing_leaks, ready,
+        try_kubectl,
+    },
 };
 
 /// The one place in the suite where time itself is what is looked at: a minute in which nothing happens.
@@ -36,9 +39,9 @@ fn an_idle_minute_costs_a_request_a_poll_and_no_write() {
     rests();
     let stores = kubectl(&["get", "secretstores,clustersecretstores", "-A", "-o", "name"]).lines().count();
     let polls = || {
-        let kinds = connect::get("/admin/counts")["kinds"].clone();
-        let count = |kind: &str| kinds[kind].as_u64().unwrap_or(0);
-        (count("vaults.list"), count("items.list"), count("item.get"))
+        let counts = connect::get("/admin/counts");
+        let count = |kind: &str| counts["kinds"][kind].as_u64().unwrap_or(0);
+        (count("vaults.list"), count("items.list"), counts["items"].clone())
     };
     let (mark, before) = (audit::mark(), polls());
     thread::sleep(MINUTE);
@@ -49,7 +52,7 @@ fn an_idle_minute_costs_a_request_a_poll_and_no_write() {
     println!("{vaults} polls of {stores} stores in a minute; {} item lists", after.1 - before.1);
     assert!(vaults <= 6 * stores as u64, "one request a poll: {vaults} for {stores} stores");
     assert!(after.1 - before.1 <= stores as u64, "item lists: {} -> {}", before.1, after.1);
-    assert_eq!(after.2, before.2, "items");
+    assert_eq!(after.2, before.2, "no item is fetched");
     let leases = requests.iter().filter(|request| request.resource == "leases").count();
     assert!(leases <= 30, "the Lease costs {leases} requests a minute");
 }
@@ -81,31 +84,30 @@ fn of_two_controllers_one_acts() {
     let _guard = alone();
     kubectl(&["-n", SYSTEM, "scale", "deployment/strongroom", "--replicas=2"]);
     kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/strongroom", "--timeout=120s"]);
-    let logs = || kubectl(&["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/name=strongroom", "--tail=-1", "--prefix"]);
-    crate::support::eventually("the second waits for the Lease", crate::support::SOON, || {
-        logs().contains("waiting for the Lease").then_some(())
+    let pods = || {
+        let pods = list("pod", SYSTEM, "app.kubernetes.io/name=strongroom");
+        pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    // A pod that is not there, or not yet begun, has said nothing.
+    let said = |pod: &str, words: &str| {
+        try_kubectl(&["-n", SYSTEM, "logs", pod, "--tail=-1"], None).is_ok_and(|log| log.contains(words))
+    };
+    eventually("the second waits for the Lease", SOON, || {
+        pods().iter().any(|pod| said(pod, "waiting for the Lease")).then_some(())
     });
     let holder = || {
-        let lease = crate::support::get("lease", SYSTEM, "strongroom-controller")?;
+        let lease = get("lease", SYSTEM, "strongroom-controller")?;
         lease["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty()).map(str::to_owned)
     };
     let first = holder().expect("one of them has the Lease");
-    let began = |pod: &str| {
-        logs().contains(&format!("[pod/{pod}/")) && {
-            let log = kubectl(&["-n", SYSTEM, "logs", pod, "--tail=-1"]);
-            log.contains("Strongroom watches")
-        }
-    };
-    let pods = crate::support::list("pod", SYSTEM, "app.kubernetes.io/name=strongroom");
-    let pods: Vec<&str> = pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str()).collect();
-    let acting: Vec<&&str> = pods.iter().filter(|pod| began(pod)).collect();
-    assert_eq!(acting, [&first.as_str()], "one of {pods:?} acts: who has the Lease");
+    let began = |pod: &str| said(pod, "Strongroom watches");
+    let pods = pods();
+    let acting: Vec<&String> = pods.iter().filter(|pod| began(pod)).collect();
+    assert_eq!(acting, [&first], "one of {pods:?} acts: who has the Lease");
     // It is killed, and cannot give the Lease back.
     kubectl(&["-n", SYSTEM, "delete", "pod", &first, "--force", "--grace-period=0"]);
-    let second = crate::support::eventually("another one has the Lease", crate::support::SOON, || {
-        holder().filter(|holder| *holder != first)
-    });
-    crate::support::eventually("and acts", crate::support::SOON, || began(&second).then_some(()));
+    let second = eventually("another one has the Lease", SOON, || holder().filter(|holder| *holder != first));
+    eventually("and acts", SOON, || began(&second).then_some(()));
     kubectl(&["-n", SYSTEM, "scale", "deployment/strongroom", "--replicas=1"]);
     kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/strongroom", "--timeout=120s"]);
 }
