@@ -15,6 +15,7 @@ use crate::{
         children,
         context::{Context, Handle, Stores},
         destination,
+        queue::{self, Running},
         runner::{Action, Reconcile},
     },
     core::{
@@ -134,6 +135,11 @@ struct Look<'a> {
     problems: HashMap<usize, Problem>,
 }
 
+/// The backups that run already.
+pub(crate) fn running(ctx: &Context) -> Running {
+    queue::running(ctx.stores.backups.store.state().iter().map(AsRef::as_ref))
+}
+
 impl Look<'_> {
     async fn go(mut self) -> Result<Action, Problem> {
         let world = World {
@@ -142,7 +148,7 @@ impl Look<'_> {
             image: self.ctx.image.clone(),
         };
         if let Some(run) = self.status().run.as_ref() {
-            self.ctx.queue.resume(&self.uid(), run.repositories.first());
+            self.ctx.queue.resume(&self.uid(), &run.repositories);
         }
         for _ in 0..STEPS {
             let mut seen = observe::observe(self.ctx, &self.backup, &world, self.ctx.now()).await?;
@@ -158,7 +164,7 @@ impl Look<'_> {
                         return Ok(Action::requeue(Duration::from_secs(1)));
                     }
                 }
-                Step::Ask => self.place = self.ask(&seen),
+                Step::Ask(due) => self.place = self.ask(&seen, &due),
                 Step::Create(child) => children::create(self.ctx, child, &self.uid()).await?,
                 Step::Credentials(index) => self.credentials(index).await?,
                 Step::Release(volume) => observe::let_go(self.ctx, &volume).await?,
@@ -207,19 +213,15 @@ impl Look<'_> {
         Ok(true)
     }
 
-    /// Asks for a place among the movers. What runs already counts first, also right after a start.
-    fn ask(&self, seen: &Observed) -> Place {
-        for other in self.ctx.stores.backups.store.state() {
-            if let (Some(uid), Some(run)) = (other.uid(), other.status.as_ref().and_then(|status| status.run.as_ref()))
-                && uid != self.uid()
-            {
-                self.ctx.queue.resume(&uid, run.repositories.first());
-            }
-        }
-        let usable = seen.repositories.iter().find_map(|seen| Some((&seen.key, &seen.state.as_ref().ok()?.0)));
-        let Some((key, spec)) = usable else { return Place::Full("no repository can be used".to_owned()) };
-        let limit = spec.limits.as_ref().and_then(|limits| limits.backups).unwrap_or(DEFAULT_BACKUPS);
-        match self.ctx.queue.acquire_backup(&self.uid(), key, usize::try_from(limit).unwrap_or(usize::MAX)) {
+    /// Asks for a place among the movers, in each of the repositories that the run would go to.
+    fn ask(&self, seen: &Observed, due: &[RepositoryKey]) -> Place {
+        let limit = |key: &RepositoryKey| {
+            let (spec, _) = seen.repositories.iter().find(|seen| seen.key == *key)?.state.as_ref().ok()?;
+            let limit = spec.limits.as_ref().and_then(|limits| limits.backups).unwrap_or(DEFAULT_BACKUPS);
+            Some((key.clone(), usize::try_from(limit).unwrap_or(usize::MAX)))
+        };
+        let due: Vec<_> = due.iter().filter_map(limit).collect();
+        match self.ctx.queue.acquire_backup(&self.uid(), &due, &running(self.ctx)) {
             Ok(()) => Place::Granted,
             Err(full) => Place::Full(full.to_string()),
         }

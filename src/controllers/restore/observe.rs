@@ -17,7 +17,12 @@ use crate::{
         restore::{RestorePhase, RestoreVolume, VolumeRestore, VolumeRestoreStatus},
     },
     clients::cluster,
-    controllers::{backup::default_key, context::Context, destination, runner::Reconcile},
+    controllers::{
+        backup::{default_key, running},
+        context::Context,
+        destination,
+        runner::Reconcile,
+    },
     core::{
         backup::rate_limits,
         destination::public_url,
@@ -95,10 +100,10 @@ async fn data(
         let others = ctx.stores.restores.store.state();
         seen.before = others.iter().find(|other| is_before(other, restore)).map(|other| other.name_any());
     } else if seen.restoring.state == MoverState::Absent {
-        seen.full = ctx.queue.acquire_restore(&seen.owner.uid).err().map(|full| full.to_string());
+        seen.full = ctx.queue.acquire_restore(&seen.owner.uid, &running(ctx)).err().map(|full| full.to_string());
     } else {
         // It runs already: also right after a start of the controller.
-        ctx.queue.resume(&seen.owner.uid, None);
+        ctx.queue.resume(&seen.owner.uid, &[]);
     }
     let starts = status.volumes.is_empty() || seen.restoring.state == MoverState::Absent;
     if let Some(backup) = seen.backup.as_ref().filter(|_| starts) {

@@ -141,7 +141,9 @@ fn declared(
     }
     match due(backup, &status, declaration, now) {
         Some((trigger, time, which)) => match &seen.place {
-            Place::Unasked => Step::Ask,
+            Place::Unasked => {
+                Step::Ask(which.iter().map(|index| declaration.repositories[*index].key.clone()).collect())
+            }
             Place::Granted => {
                 start(backup, &mut status, declaration, world, (trigger, time, &which), now);
                 Step::Write(Box::new(status), None)

@@ -147,8 +147,8 @@ impl Default for SeenMover {
 pub enum Step {
     /// Write this status, and an Event where something is to be told.
     Write(Box<VolumeBackupStatus>, Option<Note>),
-    /// Ask the queue for a place.
-    Ask,
+    /// Ask the queue for a place in each of these repositories.
+    Ask(Vec<RepositoryKey>),
     /// Create this object.
     Create(Child),
     /// Create the Secret with the credentials for the run's repository of this index.

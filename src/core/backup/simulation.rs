@@ -204,7 +204,7 @@ impl Cluster {
                 self.notes.extend(note);
                 self.writes += 1;
             }
-            Step::Ask => self.place = Place::Granted,
+            Step::Ask(_) => self.place = Place::Granted,
             Step::Create(child) => self.create(child),
             Step::Credentials(index) => {
                 let run = self.status().run.unwrap();
