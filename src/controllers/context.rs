@@ -74,6 +74,8 @@ pub struct Context {
     pub queue: Queue,
     /// Has what vanished objects left behind looked for.
     pub sweep: tokio::sync::Notify,
+    /// Has what a vanished restore stopped looked for.
+    pub forgotten: tokio::sync::Notify,
     /// What Prometheus scrapes.
     pub metrics: Arc<Metrics>,
     /// Writes Events.

@@ -7,6 +7,7 @@ use k8s_openapi::api::{
     core::v1::PersistentVolume,
 };
 use kube::{Api, ResourceExt, api::ListParams};
+use tokio::sync::Notify;
 
 use crate::{
     api::{MANAGER, annotations::STOPPED_BY, labels, restore::VolumeRestore},
@@ -27,7 +28,7 @@ use crate::{
 /// How often is looked whether the time of a kept volume is over.
 const PERIOD: Duration = Duration::from_mins(1);
 
-/// Puts forgotten workloads right once, and looks after kept volumes until the controller ends.
+/// Puts forgotten workloads right at the start and when a restore vanished, and looks after kept volumes until the controller ends.
 pub(crate) async fn run(ctx: Arc<Context>) {
     let mut is_put_right = false;
     loop {
@@ -41,8 +42,13 @@ pub(crate) async fn run(ctx: Arc<Context>) {
         if let Err(problem) = result.await {
             tracing::warn!(reason = %problem.reason, "kept volumes cannot be looked after: {problem}");
         }
-        tokio::time::sleep(PERIOD).await;
+        is_put_right &= !vanished_within(PERIOD, &ctx.forgotten).await;
     }
+}
+
+/// Waits for so long, or until a restore vanished, and says whether one did.
+async fn vanished_within(period: Duration, forgotten: &Notify) -> bool {
+    tokio::time::timeout(period, forgotten.notified()).await.is_ok()
 }
 
 /// Gives volumes whose time is over their own reclaim policy back, with which Kubernetes deletes them.
@@ -103,4 +109,19 @@ async fn start(ctx: &Context, workload: Option<Workload>, at_work: &BTreeSet<Str
         tracing::warn!(namespace, "{title} was stopped by a restore that is gone; it is started again");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restore_that_vanishes_is_not_waited_out() {
+        let forgotten = Notify::new();
+        assert!(!vanished_within(PERIOD, &forgotten).await);
+        // Also one that vanished while something else was done.
+        forgotten.notify_one();
+        assert!(vanished_within(PERIOD, &forgotten).await);
+        assert!(!vanished_within(PERIOD, &forgotten).await, "once for each");
+    }
 }

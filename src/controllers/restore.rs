@@ -88,6 +88,8 @@ impl Reconcile for VolumeRestore {
     fn deleted(&self, ctx: &Context) {
         release(ctx, &self.uid().unwrap_or_default());
         ctx.sweep.notify_one();
+        // One that was forced away may have left its app stopped.
+        ctx.forgotten.notify_one();
     }
 }
 

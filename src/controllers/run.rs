@@ -126,6 +126,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         restart: settings.restart,
         queue: Queue::new(settings.movers),
         sweep: tokio::sync::Notify::new(),
+        forgotten: tokio::sync::Notify::new(),
         metrics,
         busy: pages.busy.clone(),
     });
