@@ -139,32 +139,50 @@ impl FromStr for Duration {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidDuration(text.to_owned());
-        let mut total = std::time::Duration::ZERO;
-        let mut rest = text;
-        if rest == "0" {
-            return Ok(Self(total));
+        if text == "0" {
+            return Ok(Self(std::time::Duration::ZERO));
         }
-        if rest.is_empty() {
+        if text.is_empty() {
             return Err(invalid());
         }
+        let (mut total, mut rest) = (0_u128, text);
         while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
-            let amount: u64 = rest[..digits].parse().map_err(|_| invalid())?;
-            rest = &rest[digits..];
-            let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-            let millis: u64 = match &rest[..end] {
-                "ms" => 1,
-                "s" => 1_000,
-                "m" => 60_000,
-                "h" => 3_600_000,
-                _ => return Err(invalid()),
-            };
-            let part = amount.checked_mul(millis).ok_or_else(invalid)?;
-            total += std::time::Duration::from_millis(part);
-            rest = &rest[end..];
+            let (number, after) = rest.split_at(rest.find(|c| !is_of_number(c)).ok_or_else(invalid)?);
+            let (unit, after) = after.split_at(after.find(is_of_number).unwrap_or(after.len()));
+            rest = after;
+            total = nanoseconds(number, unit).and_then(|part| total.checked_add(part)).ok_or_else(invalid)?;
         }
-        Ok(Self(total))
+        let seconds = u64::try_from(total / NANOSECONDS).map_err(|_| invalid())?;
+        Ok(Self(std::time::Duration::new(seconds, u32::try_from(total % NANOSECONDS).unwrap_or_default())))
     }
+}
+
+/// In a second.
+const NANOSECONDS: u128 = 1_000_000_000;
+
+fn is_of_number(c: char) -> bool {
+    c.is_ascii_digit() || c == '.'
+}
+
+/// A number with a unit, as Go writes them: fractions and small units too.
+fn nanoseconds(number: &str, unit: &str) -> Option<u128> {
+    let unit: u128 = match unit {
+        "ns" => 1,
+        "us" | "µs" | "μs" => 1_000,
+        "ms" => 1_000_000,
+        "s" => NANOSECONDS,
+        "m" => 60 * NANOSECONDS,
+        "h" => 3600 * NANOSECONDS,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
+        return None;
+    }
+    let digits = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u64>().ok().map(u128::from) };
+    let fraction = &fraction[..fraction.len().min(9)];
+    let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    digits(whole)?.checked_mul(unit)?.checked_add(digits(fraction)? * unit / scale)
 }
 
 impl fmt::Display for Duration {
@@ -420,3 +438,6 @@ pub struct CacheSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class_name: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -257,6 +257,9 @@ pub struct TemplateFrom {
     /// Where the result goes: `Data` (default), `Annotations` or `Labels`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Not supported but for `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values_decoding_strategy: Option<DecodingStrategy>,
 }
 
 /// Keys of a `ConfigMap` or Secret that hold templates.
@@ -330,7 +333,7 @@ pub struct RemoteRef {
     /// How characters that a key cannot hold are replaced. Default `Default`: by `_`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversion_strategy: Option<ConversionStrategy>,
-    /// Accepted for compatibility; only `None` has a meaning with 1Password.
+    /// Accepted for compatibility: it means nothing with 1Password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata_policy: Option<MetadataPolicy>,
     /// Whether a value with a NUL byte is an error. Default `Ignore`.

@@ -54,6 +54,7 @@ pub(crate) async fn write(
     }
     if let Some(live) = &live {
         secret::keep_type(&mut wanted, live);
+        secret::leave_others(live, &mut wanted, object);
     }
     let inputs = |secret: &Secret| said(secret, annotations::INPUTS);
     let changed = live.as_ref().is_none_or(|live| inputs(live) != inputs(&wanted));
@@ -233,12 +234,17 @@ fn is_terminating(status: &Status) -> bool {
     status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// What the API refuses, in words that say what to do about it.
+/// What the API refuses, in words that say what to do about it: its own may quote values.
 fn refused(name: &str, error: &kube::Error) -> Problem {
-    if matches!(error, kube::Error::Api(status) if status.code == 422) {
-        // The API's own words may quote values.
+    let kube::Error::Api(status) = error else { return cluster::problem::<Secret>("write", name, error) };
+    // What decides beside the API may decide otherwise soon.
+    if ["ValidatingAdmissionPolicy", "admission webhook"].iter().any(|word| status.message.contains(word)) {
+        let message = format!("an admission policy of the cluster refuses Secret {name}: it is tried again");
+        return Problem::new(Reason::ClusterError, message);
+    }
+    if status.code == 422 {
         let message = format!(
-            "the API refuses Secret {name}: its type may need certain keys, a label or annotation of the template is not valid, or an admission policy denies it"
+            "the API refuses Secret {name}: its type may need certain keys, or a label or annotation of the template is not valid"
         );
         return Problem::new(Reason::InvalidData, message);
     }

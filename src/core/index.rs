@@ -2,7 +2,7 @@
 //! and in which versions. References are resolved here, so that the server's own filters, whose quoting and case
 //! rules are undocumented, are never needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::{
     item::{ItemSummary, Vault, is_id},
@@ -181,10 +181,24 @@ impl Index {
         }
         if matching.is_empty() {
             let vaults: Vec<String> = order.iter().map(|name| format!("{name:?}")).collect();
-            let message = format!("no item matches {search} in {}: correct find, or the items", vaults.join(", "));
-            return Err(Problem::new(Reason::NoMatch, message));
+            let (vaults, hint) = (vaults.join(", "), self.hint(order, search));
+            let message = format!("no item matches {search} in {vaults}: correct find, or the items.{hint}");
+            return Err(Problem::new(Reason::NoMatch, message.trim_end_matches('.').to_owned()));
         }
         Ok(matching)
+    }
+
+    /// Titles and tags that are similar to what a search names and no item has.
+    fn hint(&self, order: &[String], search: &Search) -> String {
+        let listed = order.iter().filter_map(|name| self.vault(name).ok()?.items().ok());
+        let entries: Vec<&Entry> = listed.flat_map(BTreeMap::values).filter(|entry| !entry.archived).collect();
+        let titles: BTreeSet<&str> = entries.iter().map(|entry| &*entry.title).collect();
+        let tags: BTreeSet<&str> = entries.iter().flat_map(|entry| entry.tags.iter().map(|tag| &**tag)).collect();
+        let similar = |wanted: &str, known: &BTreeSet<&str>| {
+            if known.contains(wanted) { String::new() } else { did_you_mean(wanted, known.iter().copied()) }
+        };
+        let title = search.title.iter().map(|title| similar(title, &titles));
+        title.chain(search.tags.iter().map(|tag| similar(tag, &tags))).collect()
     }
 
     /// What is listed under an item's id in the vault of an id; none where the item is not there, archived ones
@@ -212,10 +226,12 @@ impl Index {
         }
         let names: Vec<String> = order.iter().map(|name| format!("{name:?}")).collect();
         let names = names.join(", ");
-        Err(Problem::new(
-            Reason::VaultNotInScope,
-            format!("vault {wanted:?} of the reference is not one of the store's vaults ({names}): add it there"),
-        ))
+        let known = all.iter().flatten().map(|vault| vault.vault.name.as_str()).chain(order.iter().map(String::as_str));
+        let hint = did_you_mean(wanted, known.collect::<BTreeSet<_>>());
+        let message =
+            format!("vault {wanted:?} of the reference is not one of the store's vaults ({names}): add it there");
+        let dot = if hint.is_empty() { "" } else { "." };
+        Err(Problem::new(Reason::VaultNotInScope, format!("{message}{dot}{hint}")))
     }
 }
 
@@ -249,7 +265,9 @@ fn not_found(item: &str, searched: &[(&Vault, &BTreeMap<String, Entry>)]) -> Pro
     let entries = || searched.iter().flat_map(|(_, items)| items.iter());
     let place = format!("vault{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "));
     let archived = entries().any(|(id, entry)| entry.archived && (*entry.title == *item || id == item));
-    let hint = if archived {
+    let hint = if archived && is_id(item) {
+        " That item is archived: restore it in 1Password.".to_owned()
+    } else if archived {
         " An item of that title is archived: restore it in 1Password.".to_owned()
     } else {
         did_you_mean(item, entries().filter(|(_, entry)| !entry.archived).map(|(_, entry)| &*entry.title))
@@ -349,6 +367,8 @@ mod tests {
             nothing.message,
             r#"no item matches path "radarr" and tags "none" in "Automation", "Services": correct find, or the items"#
         );
+        let near = ids(&["Automation", "Services"], Some("Radar"), &["media", "ar"]).unwrap_err();
+        assert!(near.message.ends_with(r#"or the items. Did you mean "radarr"? Did you mean "arr"?"#), "{near}");
         assert!(index().listed("v1", "i1").is_some() && index().listed("v1", "i4").is_none());
     }
 
@@ -363,6 +383,8 @@ mod tests {
             resolve(&["Unknown", "Automation"], None, "radarr"),
             resolve(&["automation"], None, "radarr"),
             resolve(&["Automation"], Some("Services"), "radarr"),
+            resolve(&["Automation", "Services"], Some("service"), "radarr"),
+            resolve(&["Automation", "Services"], None, ARCHIVED),
         ]
         .into_iter()
         .map(|result| result.unwrap_err())

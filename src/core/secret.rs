@@ -18,8 +18,8 @@ pub use declared::{Entry, Wanted, What, target_name, wanted};
 pub use gone::{Suspect, after_deletion, is_gone, suspects, without};
 pub use hold::{Hold, hold, is_made_for, metadata_hash};
 pub use object::{
-    Notes, contested_key, data_hash, differs, is_intact, manager, note, object, owner_reference, reference,
-    surplus_keys,
+    Notes, contested_key, data_hash, differs, is_intact, leave_others, manager, note, object, owner_reference,
+    reference, surplus_keys,
 };
 pub use ownership::{Claim, claim, owns, share};
 pub use policy::Policy;

@@ -30,4 +30,5 @@ mod secrets;
 mod soak;
 mod start;
 mod support;
+mod targets;
 mod walk;

@@ -3,7 +3,7 @@
 use crate::{
     api::{
         common::StoreRef,
-        external_secret::{ExternalSecret, ExternalSecretSpec, MetadataPolicy, RemoteRef, SourceRef, Target},
+        external_secret::{DecodingStrategy, ExternalSecret, ExternalSecretSpec, RemoteRef, SourceRef, Target},
     },
     core::{
         problem::{Problem, Reason},
@@ -92,6 +92,13 @@ fn check_target(target: &Target) -> Result<(), Problem> {
     if target.manifest.is_some() {
         return Err(not_supported("target.manifest", "only Secrets are written; remove it"));
     }
+    let from = target.template.iter().flat_map(|template| &template.template_from).enumerate();
+    for (index, source) in from {
+        if !matches!(source.values_decoding_strategy, None | Some(DecodingStrategy::None)) {
+            let field = format!("target.template.templateFrom[{index}].valuesDecodingStrategy");
+            return Err(not_supported(&field, "decode in the template, with b64dec; remove it"));
+        }
+    }
     match target.template.as_ref().and_then(|template| template.type_.as_deref()) {
         Some(type_ @ ("kubernetes.io/service-account-token" | "bootstrap.kubernetes.io/token")) => Err(Problem::new(
             Reason::InvalidSpec,
@@ -105,9 +112,6 @@ fn check_remote(remote: &RemoteRef, place: &str) -> Result<(), Problem> {
     if remote.version.is_some() {
         let why = "1Password Connect serves the present version only; remove it";
         return Err(not_supported(&format!("{place}.version"), why));
-    }
-    if remote.metadata_policy == Some(MetadataPolicy::Fetch) {
-        return Err(not_supported(&format!("{place}.metadataPolicy Fetch"), "only values are fetched; remove it"));
     }
     Ok(())
 }

@@ -87,8 +87,7 @@ pub fn owner_reference(object: &ExternalSecret) -> OwnerReference {
 
 /// The labels and annotations of an ExternalSecret that its Secret gets where no template says otherwise.
 pub(super) fn copied(object: &ExternalSecret) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
-    // What several objects write to has the metadata that its owner gives it.
-    if object.spec.target.template.is_some() || Policy::of(object).shares {
+    if object.spec.target.template.is_some() {
         return (BTreeMap::new(), BTreeMap::new());
     }
     (own(object.metadata.labels.as_ref()), own(object.metadata.annotations.as_ref()))
@@ -137,6 +136,33 @@ pub fn object(owner: &ExternalSecret, desired: &Desired, notes: &Notes) -> Secre
         immutable: owner.spec.target.immutable.then_some(true),
         type_: desired.type_.clone(),
         ..Secret::default()
+    }
+}
+
+/// Leaves out the labels and annotations that somebody else gives a shared Secret otherwise: of two ExternalSecrets the
+/// first one that wrote one keeps it, and what is only copied from an ExternalSecret overrules nobody.
+pub fn leave_others(live: &Secret, wanted: &mut Secret, owner: &ExternalSecret) {
+    if !Policy::of(owner).shares {
+        return;
+    }
+    let (ours, copies) = (manager(owner), owner.spec.target.template.is_none());
+    let is_theirs = |manager: &str| {
+        manager != ours && (copies || manager.strip_prefix(MANAGER).is_some_and(|rest| rest.starts_with('/')))
+    };
+    let kinds = [
+        ("f:labels", &live.metadata.labels, &mut wanted.metadata.labels),
+        ("f:annotations", &live.metadata.annotations, &mut wanted.metadata.annotations),
+    ];
+    for (kind, live_map, map) in kinds {
+        let entries = live.metadata.managed_fields.iter().flatten();
+        let entries = entries.filter(|entry| entry.manager.as_deref().is_some_and(is_theirs));
+        let fields = entries.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:metadata")?.get(kind)?.as_object());
+        let theirs: BTreeSet<&str> =
+            fields.flat_map(|fields| fields.keys().filter_map(|key| key.strip_prefix("f:"))).collect();
+        let value = |key: &String| live_map.as_ref().and_then(|map| map.get(key));
+        if let Some(map) = map {
+            map.retain(|key, wanted| !theirs.contains(key.as_str()) || value(key) == Some(wanted));
+        }
     }
 }
 

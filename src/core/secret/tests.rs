@@ -103,7 +103,8 @@ fn says_what_cannot_be_composed() {
     let big = "x".repeat(1_100_000);
     let mut messages: Vec<(Reason, String)> = [
         with(serde_json::json!({})),
-        with(serde_json::json!({"dataFrom": [{"extract": {"key": "x", "metadataPolicy": "Fetch"}}]})),
+        with(serde_json::json!({"dataFrom": [{"extract": {"key": "x"}}], "target": {"template": {
+            "templateFrom": [{"literal": "a: b", "valuesDecodingStrategy": "Base64"}]}}})),
         with(serde_json::json!({"dataFrom": [{"extract": {"key": "x", "version": "1"}}]})),
         with(serde_json::json!({"dataFrom": [{"extract": {"key": "x"}, "sourceRef": {"generatorRef": {}}}]})),
         with(serde_json::json!({"dataFrom": [{}]})),
@@ -436,6 +437,68 @@ fn labels_and_annotations_are_copied_where_no_template_says_otherwise() {
     assert_eq!(of(&owner), (vec![managed.clone(), "app.kubernetes.io/name".into()], vec!["reloader".into()]));
     owner.spec.target.template = Some(crate::api::external_secret::Template::default());
     assert_eq!(of(&owner), (vec![managed], vec![]));
+}
+
+#[test]
+fn of_a_shared_secret_nobody_takes_the_labels_of_another() {
+    let spec = |more: serde_json::Value| {
+        let mut target = serde_json::json!({"creationPolicy": "Merge"});
+        target.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}], "target": target})
+    };
+    let map = |pairs: &[(&str, &str)]| -> Option<BTreeMap<String, String>> {
+        Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    };
+    let live = |manager: &str| {
+        let fields = serde_json::json!({"f:metadata": {"f:labels": {"f:app": {}, "f:same": {}}, "f:annotations": {"f:note": {}}}});
+        let entry = serde_json::json!({"manager": manager, "operation": "Apply", "fieldsV1": fields});
+        let mut live = Secret::default();
+        live.metadata.labels = map(&[("app", "sonarr"), ("same", "x"), ("mine", "old")]);
+        live.metadata.annotations = map(&[("note", "theirs")]);
+        live.metadata.managed_fields = Some(vec![serde_json::from_value(entry).unwrap()]);
+        live
+    };
+    let left = |owner: &ExternalSecret, manager: &str| {
+        let mut wanted = object(owner, &Desired::default(), &Notes::default());
+        wanted
+            .metadata
+            .labels
+            .as_mut()
+            .unwrap()
+            .extend(map(&[("app", "radarr"), ("same", "x"), ("mine", "new")]).unwrap());
+        wanted.metadata.annotations.as_mut().unwrap().extend(map(&[("note", "ours")]).unwrap());
+        leave_others(&live(manager), &mut wanted, owner);
+        let keys = |map: Option<BTreeMap<String, String>>| -> Vec<String> {
+            map.into_iter().flatten().map(|(key, _)| key).filter(|key| !key.starts_with("strongroom.dev/")).collect()
+        };
+        [keys(wanted.metadata.labels), keys(wanted.metadata.annotations)].concat()
+    };
+    let (copies, declares) = (spec(serde_json::json!({})), spec(serde_json::json!({"template": {}})));
+    let (all, some) = (["app", "mine", "same", "note"], ["mine", "same"]);
+    for (spec, manager, expected) in [
+        (&copies, "strongroom/radarr", &all[..]),
+        (&copies, "strongroom/sonarr", &some[..]),
+        (&copies, "helm", &some[..]),
+        (&declares, "strongroom/sonarr", &some[..]),
+        // What a template declares is put right where no ExternalSecret declares it too.
+        (&declares, "kubectl-edit", &all[..]),
+    ] {
+        assert_eq!(left(&external_secret(spec), manager), expected, "{spec} {manager}");
+    }
+    let alone = external_secret(&serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}));
+    assert!(left(&alone, "helm").contains(&"app".to_owned()), "a Secret of its own is its own");
+}
+
+#[test]
+fn the_finalizers_are_those_of_the_template() {
+    let with = |template: serde_json::Value| {
+        let spec = serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}], "target": {"template": template}});
+        let desired = rendered(&spec, &FIELDS).unwrap();
+        object(&external_secret(&spec), &desired, &notes()).metadata.finalizers
+    };
+    let declared = serde_json::json!({"metadata": {"finalizers": ["example.net/keep"]}});
+    assert_eq!(with(declared), Some(vec!["example.net/keep".to_owned()]));
+    assert_eq!(with(serde_json::json!({"metadata": {"labels": {"a": "b"}}})), None);
 }
 
 #[test]
