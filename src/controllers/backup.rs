@@ -8,22 +8,21 @@ use crate::{
     api::{
         backup::{BackupPhase, RepositoryKey, VolumeBackup, VolumeBackupStatus},
         common::{Condition, RepositoryKind, Time},
-        repository::DEFAULT_BACKUPS,
     },
     clients::cluster,
     controllers::{
         children,
         context::{Context, Handle, Stores},
-        destination,
-        queue::{self, Running},
+        destination, queue,
         runner::{Action, Reconcile},
     },
     core::{
-        backup::{self, Note, Observed, Place, Step, World},
+        backup::{self, Note, Place, Step, World},
         conditions::{self, Summary},
         destination::default_repository,
         job,
         problem::Problem,
+        queue::{Running, Waiting},
     },
 };
 
@@ -136,7 +135,7 @@ struct Look<'a> {
 }
 
 /// The backups that run already.
-pub(crate) fn running(ctx: &Context) -> Running {
+pub(crate) fn running(ctx: &Context) -> Vec<Running> {
     queue::running(ctx.stores.backups.store.state().iter().map(AsRef::as_ref))
 }
 
@@ -147,8 +146,8 @@ impl Look<'_> {
             namespace: self.ctx.namespace.clone(),
             image: self.ctx.image.clone(),
         };
-        if let Some(run) = self.status().run.as_ref() {
-            self.ctx.queue.resume(&self.uid(), &run.repositories);
+        for who in queue::running([&self.backup]) {
+            self.ctx.queue.resume(who);
         }
         for _ in 0..STEPS {
             let mut seen = observe::observe(self.ctx, &self.backup, &world, self.ctx.now()).await?;
@@ -164,13 +163,13 @@ impl Look<'_> {
                         return Ok(Action::requeue(Duration::from_secs(1)));
                     }
                 }
-                Step::Ask(due) => self.place = self.ask(&seen, &due),
+                Step::Ask(who) => self.place = self.ask(who),
                 Step::Create(child) => children::create(self.ctx, child, &self.uid()).await?,
                 Step::Credentials(index) => self.credentials(index).await?,
                 Step::Release(volume) => observe::let_go(self.ctx, &volume).await?,
                 Step::Delete(child) => children::delete(self.ctx, child).await?,
                 Step::Wait(wait) => {
-                    if self.status().run.is_none() {
+                    if self.status().run.is_none() && !matches!(self.place, Place::Full(_)) {
                         self.ctx.queue.release(&self.uid());
                     }
                     return Ok(Action::requeue(wait));
@@ -213,15 +212,9 @@ impl Look<'_> {
         Ok(true)
     }
 
-    /// Asks for a place among the movers, in each of the repositories that the run would go to.
-    fn ask(&self, seen: &Observed, due: &[RepositoryKey]) -> Place {
-        let limit = |key: &RepositoryKey| {
-            let (spec, _) = seen.repositories.iter().find(|seen| seen.key == *key)?.state.as_ref().ok()?;
-            let limit = spec.limits.as_ref().and_then(|limits| limits.backups).unwrap_or(DEFAULT_BACKUPS);
-            Some((key.clone(), usize::try_from(limit).unwrap_or(usize::MAX)))
-        };
-        let due: Vec<_> = due.iter().filter_map(limit).collect();
-        match self.ctx.queue.acquire_backup(&self.uid(), &due, &running(self.ctx)) {
+    /// Asks for a place among the movers.
+    fn ask(&self, who: Waiting) -> Place {
+        match self.ctx.queue.ask(who, running(self.ctx), self.ctx.now()) {
             Ok(()) => Place::Granted,
             Err(full) => Place::Full(full.to_string()),
         }

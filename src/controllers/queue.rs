@@ -1,32 +1,14 @@
-//! Who may move data now. A place is held by uid, so that asking again is harmless.
+//! Who moves data and who waits to. A place is held by uid, so that asking again is harmless.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Mutex, PoisonError},
 };
 
-use crate::api::backup::{RepositoryKey, VolumeBackup};
-
-/// Why there is no place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Full {
-    /// As many run as the cluster may have.
-    Cluster(usize),
-    /// As many run as the repository object may have.
-    Repository(usize),
-    /// A restore waits, and goes first.
-    Restore,
-}
-
-impl std::fmt::Display for Full {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Cluster(limit) => write!(f, "{limit} movers run, the cluster's limit"),
-            Self::Repository(limit) => write!(f, "{limit} backups run into this repository, its limit"),
-            Self::Restore => f.write_str("a restore waits and goes first"),
-        }
-    }
-}
+use crate::{
+    api::{backup::VolumeBackup, common::Time},
+    core::queue::{self, Full, Running, Waiting},
+};
 
 /// The places of the cluster.
 #[derive(Debug)]
@@ -35,13 +17,10 @@ pub struct Queue {
     state: Mutex<State>,
 }
 
-/// Who runs, by uid, and into which repositories: none for a restore.
-pub type Running = Vec<(String, Vec<RepositoryKey>)>;
-
 #[derive(Debug, Default)]
 struct State {
-    running: HashMap<String, Vec<RepositoryKey>>,
-    restores_waiting: HashSet<String>,
+    running: HashMap<String, Running>,
+    waiting: HashMap<String, Waiting>,
 }
 
 impl Queue {
@@ -50,66 +29,40 @@ impl Queue {
         Self { limit, state: Mutex::default() }
     }
 
-    /// A place for a backup into each of the repositories, which may have so many at once. What runs already counts
-    /// first, also right after a start of the controller.
-    pub fn acquire_backup(
-        &self,
-        uid: &str,
-        repositories: &[(RepositoryKey, usize)],
-        already: &Running,
-    ) -> Result<(), Full> {
+    /// A place for who waits, if it is its turn. What runs already counts first, also right after a start of the
+    /// controller.
+    pub fn ask(&self, who: Waiting, already: Vec<Running>, now: Time) -> Result<(), Full> {
         let mut state = self.lock();
-        state.count(uid, already);
-        if state.running.contains_key(uid) {
+        for other in already.into_iter().filter(|other| other.uid != who.uid) {
+            state.take(other);
+        }
+        if state.running.contains_key(&who.uid) {
             return Ok(());
         }
-        if !state.restores_waiting.is_empty() {
-            return Err(Full::Restore);
+        // It waits since it was first seen to.
+        let since = state.waiting.get(&who.uid).map_or(who.since, |known| known.since.min(who.since));
+        let uid = who.uid.clone();
+        state.waiting.insert(uid.clone(), Waiting { since, ..who });
+        let (running, waiting): (Vec<Running>, Vec<Waiting>) =
+            (state.running.values().cloned().collect(), state.waiting.values().cloned().collect());
+        queue::turn(&uid, &running, &waiting, self.limit, now)?;
+        if let Some(Waiting { uid, namespace, repositories, .. }) = state.waiting.remove(&uid) {
+            let repositories = repositories.into_iter().map(|(key, _)| key).collect();
+            state.take(Running { uid, namespace, repositories });
         }
-        if state.running.len() >= self.limit {
-            return Err(Full::Cluster(self.limit));
-        }
-        for (key, limit) in repositories {
-            if state.running.values().filter(|keys| keys.contains(key)).count() >= *limit {
-                return Err(Full::Repository(*limit));
-            }
-        }
-        let keys = repositories.iter().map(|(key, _)| key.clone()).collect();
-        state.running.insert(uid.to_owned(), keys);
-        Ok(())
-    }
-
-    /// A place for a restore: before any backup that waits. What runs already counts first.
-    pub fn acquire_restore(&self, uid: &str, already: &Running) -> Result<(), Full> {
-        let mut state = self.lock();
-        state.count(uid, already);
-        if state.running.contains_key(uid) {
-            return Ok(());
-        }
-        if state.running.len() >= self.limit {
-            state.restores_waiting.insert(uid.to_owned());
-            return Err(Full::Cluster(self.limit));
-        }
-        state.restores_waiting.remove(uid);
-        state.running.insert(uid.to_owned(), vec![]);
         Ok(())
     }
 
     /// Takes a place without asking: what runs already when the controller starts.
-    pub fn resume(&self, uid: &str, repositories: &[RepositoryKey]) {
-        self.lock().running.entry(uid.to_owned()).or_insert_with(|| repositories.to_vec());
+    pub fn resume(&self, who: Running) {
+        self.lock().take(who);
     }
 
-    /// Gives a place back.
+    /// Gives a place back, or waits no more.
     pub fn release(&self, uid: &str) {
         let mut state = self.lock();
         state.running.remove(uid);
-        state.restores_waiting.remove(uid);
-    }
-
-    /// How many run.
-    pub fn running(&self) -> usize {
-        self.lock().running.len()
+        state.waiting.remove(uid);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -118,19 +71,18 @@ impl Queue {
 }
 
 impl State {
-    /// Counts what runs besides the one that asks.
-    fn count(&mut self, uid: &str, already: &Running) {
-        for (other, keys) in already.iter().filter(|(other, _)| other != uid) {
-            self.running.entry(other.clone()).or_insert_with(|| keys.clone());
-        }
+    fn take(&mut self, who: Running) {
+        self.waiting.remove(&who.uid);
+        self.running.entry(who.uid.clone()).or_insert(who);
     }
 }
 
 /// The backups that run already, as the objects say themselves.
-pub fn running<'a>(backups: impl IntoIterator<Item = &'a VolumeBackup>) -> Running {
+pub fn running<'a>(backups: impl IntoIterator<Item = &'a VolumeBackup>) -> Vec<Running> {
     let running = backups.into_iter().filter_map(|backup| {
         let run = backup.status.as_ref()?.run.as_ref()?;
-        Some((backup.metadata.uid.clone()?, run.repositories.clone()))
+        let (uid, namespace) = (backup.metadata.uid.clone()?, backup.metadata.namespace.clone()?);
+        Some(Running { uid, namespace, repositories: run.repositories.clone() })
     });
     running.collect()
 }
@@ -138,67 +90,69 @@ pub fn running<'a>(backups: impl IntoIterator<Item = &'a VolumeBackup>) -> Runni
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::common::RepositoryKind;
+    use crate::{
+        api::{backup::RepositoryKey, common::RepositoryKind},
+        core::queue::Urgency,
+    };
 
     fn key(name: &str) -> RepositoryKey {
         RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name: name.to_owned() }
     }
 
+    fn now() -> Time {
+        "2026-11-03T00:00:00Z".parse().unwrap()
+    }
+
+    fn backup(uid: &str) -> Waiting {
+        Waiting {
+            uid: uid.to_owned(),
+            namespace: "media".to_owned(),
+            urgency: Urgency::Scheduled,
+            since: now(),
+            repositories: vec![(key("nas"), 2)],
+        }
+    }
+
     #[test]
-    fn limits_hold_and_places_come_back() {
+    fn places_come_back() {
         let queue = Queue::new(3);
-        assert_eq!(queue.acquire_backup("a", &[(key("nas"), 2)], &vec![]), Ok(()));
-        assert_eq!(queue.acquire_backup("a", &[(key("nas"), 2)], &vec![]), Ok(()), "asking again is harmless");
-        assert_eq!(queue.acquire_backup("b", &[(key("nas"), 2)], &vec![]), Ok(()));
-        assert_eq!(queue.acquire_backup("c", &[(key("nas"), 2)], &vec![]), Err(Full::Repository(2)));
-        assert_eq!(queue.acquire_backup("c", &[(key("s3"), 2)], &vec![]), Ok(()));
-        assert_eq!(queue.acquire_backup("d", &[(key("s3"), 2)], &vec![]), Err(Full::Cluster(3)));
+        let ask = |uid: &str| queue.ask(backup(uid), vec![], now());
+        assert_eq!((ask("a"), ask("a"), ask("b")), (Ok(()), Ok(()), Ok(())), "asking again is harmless");
+        assert_eq!(ask("c"), Err(Full::Repository("nas".to_owned(), 2)));
         queue.release("a");
-        assert_eq!(queue.acquire_backup("d", &[(key("nas"), 2)], &vec![]), Ok(()));
-        assert_eq!(queue.running(), 3);
+        assert_eq!(ask("c"), Ok(()));
     }
 
     #[test]
-    fn a_restore_that_waits_goes_before_backups() {
+    fn who_waits_no_more_keeps_nobody_else() {
         let queue = Queue::new(1);
-        assert_eq!(queue.acquire_backup("a", &[(key("nas"), 2)], &vec![]), Ok(()));
-        assert_eq!(queue.acquire_restore("r", &vec![]), Err(Full::Cluster(1)));
+        let ask = |uid: &str| queue.ask(backup(uid), vec![], now());
+        assert_eq!((ask("x"), ask("a"), ask("b")), (Ok(()), Err(Full::Cluster(1)), Err(Full::Cluster(1))));
+        queue.release("x");
+        assert_eq!(ask("b"), Err(Full::Turn(1)));
         queue.release("a");
-        assert_eq!(queue.acquire_backup("b", &[(key("nas"), 2)], &vec![]), Err(Full::Restore));
-        assert_eq!(queue.acquire_restore("r", &vec![]), Ok(()));
-        queue.release("r");
-        assert_eq!(queue.acquire_backup("b", &[(key("nas"), 2)], &vec![]), Ok(()));
-    }
-
-    #[test]
-    fn a_backup_into_several_repositories_takes_a_place_in_each() {
-        let queue = Queue::new(9);
-        assert_eq!(queue.acquire_backup("a", &[(key("nas"), 1), (key("s3"), 1)], &vec![]), Ok(()));
-        assert_eq!(queue.acquire_backup("b", &[(key("s3"), 1)], &vec![]), Err(Full::Repository(1)));
-        assert_eq!(queue.acquire_backup("b", &[(key("other"), 1), (key("s3"), 1)], &vec![]), Err(Full::Repository(1)));
-        assert_eq!(queue.acquire_backup("b", &[(key("other"), 1)], &vec![]), Ok(()));
-        queue.release("a");
-        assert_eq!(queue.acquire_backup("c", &[(key("s3"), 1)], &vec![]), Ok(()));
+        assert_eq!(ask("b"), Ok(()));
     }
 
     #[test]
     fn what_runs_already_counts_right_after_a_start() {
-        let mut backup = VolumeBackup::new("radarr", serde_json::from_value(serde_json::json!({})).unwrap());
-        backup.metadata.uid = Some("b".to_owned());
-        backup.status = serde_json::from_value(serde_json::json!({"run": {
+        let mut of = VolumeBackup::new("radarr", serde_json::from_value(serde_json::json!({})).unwrap());
+        (of.metadata.uid, of.metadata.namespace) = (Some("b".to_owned()), Some("media".to_owned()));
+        of.status = serde_json::from_value(serde_json::json!({"run": {
             "id": "r", "trigger": "Manual", "startedAt": "2026-09-24T12:00:00Z", "attemptStartedAt":
             "2026-09-24T12:00:00Z", "attempt": 1, "claims": ["radarr"],
             "repositories": [key("nas"), key("s3")],
         }}))
         .unwrap();
-        let mut idle = backup.clone();
+        let mut idle = of.clone();
         idle.metadata.uid = Some("idle".to_owned());
         idle.status.as_mut().unwrap().run = None;
-        let already = running([&backup, &idle]);
-        assert_eq!(already, [("b".to_owned(), vec![key("nas"), key("s3")])]);
-        assert_eq!(Queue::new(1).acquire_restore("r", &already), Err(Full::Cluster(1)));
-        assert_eq!(Queue::new(2).acquire_restore("r", &already), Ok(()));
-        assert_eq!(Queue::new(9).acquire_backup("c", &[(key("s3"), 1)], &already), Err(Full::Repository(1)));
-        assert_eq!(Queue::new(1).acquire_backup("b", &[(key("s3"), 1)], &already), Ok(()), "it runs itself");
+        let already = running([&of, &idle]);
+        let expected =
+            Running { uid: "b".to_owned(), namespace: "media".to_owned(), repositories: vec![key("nas"), key("s3")] };
+        assert_eq!(already, [expected]);
+        assert_eq!(Queue::new(1).ask(backup("r"), already.clone(), now()), Err(Full::Cluster(1)));
+        assert_eq!(Queue::new(2).ask(backup("r"), already.clone(), now()), Ok(()));
+        assert_eq!(Queue::new(1).ask(backup("b"), already, now()), Ok(()), "it runs itself");
     }
 }

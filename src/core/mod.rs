@@ -22,6 +22,7 @@ pub mod near;
 #[cfg(test)]
 pub(crate) mod odd;
 pub mod problem;
+pub mod queue;
 pub mod reference;
 pub mod regexp;
 pub mod repository;

@@ -16,6 +16,7 @@ mod bench;
 mod canary;
 mod declared;
 mod eso;
+mod herd;
 mod kills;
 mod messages;
 mod metrics;

@@ -29,9 +29,10 @@ use crate::{
         mover_state::MoverState,
         names::{self, Owner},
         problem::{Problem, Reason},
+        queue::{Running, Urgency, Waiting},
         restore::{ClaimSeen, Mover, Observed, Source, Which, claims, has_ended, is_before, repository},
         task::BackupVolume,
-        volumes,
+        time, volumes,
         workload::{self, PodUse, Workload},
     },
 };
@@ -94,16 +95,23 @@ async fn data(
     seen: &mut Observed,
 ) -> Result<(), Problem> {
     let backup = restore.spec.from.backup.as_deref().unwrap_or_default();
-    let namespace = restore.namespace().unwrap_or_default();
+    let (namespace, now) = (restore.namespace().unwrap_or_default(), ctx.now());
     seen.backup = cluster::get(&ctx.api::<VolumeBackup>(&namespace), backup).await?;
     if status.volumes.is_empty() {
         let others = ctx.stores.restores.store.state();
         seen.before = others.iter().find(|other| is_before(other, restore)).map(|other| other.name_any());
     } else if seen.restoring.state == MoverState::Absent {
-        seen.full = ctx.queue.acquire_restore(&seen.owner.uid, &running(ctx)).err().map(|full| full.to_string());
+        let who = Waiting {
+            uid: seen.owner.uid.clone(),
+            namespace,
+            urgency: Urgency::Restore,
+            since: restore.metadata.creation_timestamp.as_ref().map_or(now, time::from_k8s),
+            repositories: vec![],
+        };
+        seen.full = ctx.queue.ask(who, running(ctx), now).err().map(|full| full.to_string());
     } else {
         // It runs already: also right after a start of the controller.
-        ctx.queue.resume(&seen.owner.uid, &[]);
+        ctx.queue.resume(Running { uid: seen.owner.uid.clone(), namespace, repositories: vec![] });
     }
     let starts = status.volumes.is_empty() || seen.restoring.state == MoverState::Absent;
     if let Some(backup) = seen.backup.as_ref().filter(|_| starts) {

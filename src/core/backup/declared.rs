@@ -12,6 +12,7 @@ use crate::{
             RunTrigger, VolumeBackup, VolumeBackupSpec, VolumeBackupStatus,
         },
         common::Time,
+        repository::DEFAULT_BACKUPS,
     },
     core::{
         conditions::{self, Summary},
@@ -19,6 +20,7 @@ use crate::{
         driver::{self, Reading},
         names,
         problem::{Problem, Reason},
+        queue::{Urgency, Waiting},
         schedule::{self, Schedule, Verdict},
     },
 };
@@ -141,9 +143,7 @@ fn declared(
     }
     match due(backup, &status, declaration, now) {
         Some((trigger, time, which)) => match &seen.place {
-            Place::Unasked => {
-                Step::Ask(which.iter().map(|index| declaration.repositories[*index].key.clone()).collect())
-            }
+            Place::Unasked => Step::Ask(waiting(backup, seen, declaration, (trigger, time, &which), now)),
             Place::Granted => {
                 start(backup, &mut status, declaration, world, (trigger, time, &which), now);
                 Step::Write(Box::new(status), None)
@@ -158,6 +158,29 @@ fn declared(
             }
         },
         None => idle(backup, status, declaration, now),
+    }
+}
+
+/// Who asks for a place, in each of the repositories that the run would go to.
+fn waiting(
+    backup: &VolumeBackup,
+    seen: &Observed,
+    declaration: &Declaration,
+    (trigger, time, which): (RunTrigger, Option<Time>, &[usize]),
+    now: Time,
+) -> Waiting {
+    let place = |index: &usize| {
+        let key = &declaration.repositories[*index].key;
+        let spec = seen.repositories.iter().find(|seen| seen.key == *key)?.state.as_ref().ok().map(|(spec, _)| spec);
+        let limit = spec.and_then(|spec| spec.limits.as_ref()?.backups).unwrap_or(DEFAULT_BACKUPS);
+        Some((key.clone(), usize::try_from(limit).unwrap_or(usize::MAX)))
+    };
+    Waiting {
+        uid: backup.uid().unwrap_or_default(),
+        namespace: backup.namespace().unwrap_or_default(),
+        urgency: if trigger == RunTrigger::Manual { Urgency::Manual } else { Urgency::Scheduled },
+        since: time.unwrap_or(now),
+        repositories: which.iter().filter_map(place).collect(),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::{
         mover_state::MoverState,
         names::{self, Owner},
         problem::Problem,
+        queue::Waiting,
         snapshots::Staging,
     },
 };
@@ -147,8 +148,8 @@ impl Default for SeenMover {
 pub enum Step {
     /// Write this status, and an Event where something is to be told.
     Write(Box<VolumeBackupStatus>, Option<Note>),
-    /// Ask the queue for a place in each of these repositories.
-    Ask(Vec<RepositoryKey>),
+    /// Ask the queue for a place.
+    Ask(Waiting),
     /// Create this object.
     Create(Child),
     /// Create the Secret with the credentials for the run's repository of this index.

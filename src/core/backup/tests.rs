@@ -174,7 +174,7 @@ fn a_run_that_waits_says_so_once() {
     assert_eq!(status.phase, Some(BackupPhase::Queued));
     assert_eq!(status.message.as_deref(), Some("waits for its place: 4 movers run, the cluster's limit"));
     let writes = cluster.writes;
-    cluster.place = Place::Full("3 backups run into this repository, its limit".to_owned());
+    cluster.place = Place::Full("3 backups run into nas, its limit".to_owned());
     cluster.settle();
     assert_eq!(cluster.writes, writes);
     cluster.place = Place::Granted;
