@@ -9,7 +9,10 @@ use kube::ResourceExt;
 
 use crate::{
     api::{common::Group, external_secret::ExternalSecret},
-    core::problem::{Problem, Reason},
+    core::{
+        problem::{Problem, Reason},
+        secret::Entry,
+    },
 };
 
 /// Why nothing came of an ExternalSecret.
@@ -23,6 +26,8 @@ pub(crate) struct Refusal {
     pub(crate) of_target: bool,
     /// What is wrong.
     pub(crate) problem: Problem,
+    /// The searches that find items, and nothing in them.
+    empty: Vec<Entry>,
     /// How often it was repeated.
     repeats: u32,
 }
@@ -32,7 +37,11 @@ const PATIENCE: u32 = 10;
 
 impl Refusal {
     pub(crate) fn new(inputs: String, target: Option<String>, of_target: bool, problem: Problem) -> Self {
-        Self { inputs, target, of_target, problem, repeats: 0 }
+        Self { inputs, target, of_target, problem, empty: vec![], repeats: 0 }
+    }
+
+    pub(crate) fn with_empty(self, empty: Vec<Entry>) -> Self {
+        Self { empty, ..self }
     }
 
     /// Whether nothing changed of what was refused.
@@ -59,6 +68,11 @@ impl Refusals {
         let refusal = all.get_mut(&place(object))?;
         refusal.repeats += 1;
         Some(refusal.clone())
+    }
+
+    /// The searches that found items, and nothing in them, when it was refused.
+    pub(crate) fn empty(&self, object: &ExternalSecret) -> Vec<Entry> {
+        self.lock().get(&place(object)).map(|refusal| refusal.empty.clone()).unwrap_or_default()
     }
 
     pub(crate) fn note(&self, object: &ExternalSecret, refusal: Refusal) {

@@ -24,7 +24,9 @@ use crate::{
     core::{
         conditions::{Summary, summarize},
         problem::{Problem, Reason},
-        secret::{self, Claim, Desired, Hold, Ingredients, Notes, OTP_SECONDS, Policy, Request, Suspect, Text, Wanted},
+        secret::{
+            self, Claim, Desired, Entry, Hold, Ingredients, Notes, OTP_SECONDS, Policy, Request, Suspect, Text, Wanted,
+        },
         template::Moment,
     },
 };
@@ -43,6 +45,19 @@ pub(super) struct Known {
     version: Option<String>,
     inputs: String,
     items: String,
+}
+
+/// Why it is not known what a Secret should hold.
+struct Unmade {
+    problem: Problem,
+    /// The searches that find items, and nothing in them.
+    empty: Vec<Entry>,
+}
+
+impl From<Problem> for Unmade {
+    fn from(problem: Problem) -> Self {
+        Self { problem, empty: vec![] }
+    }
 }
 
 pub(super) fn is_bound(object: &ExternalSecret, known: &Known) -> bool {
@@ -94,7 +109,7 @@ impl Look<'_> {
             // Items match a search and have nothing that it wants: the one that had it may be gone.
             Err(problem)
                 if secret::is_gone(self.object, &problem)
-                    && resolution.set_aside(self.object, self.ctx, &problem).await? =>
+                    && resolution.set_aside(&self.ctx.refusals.empty(self.object), &problem) =>
             {
                 self.attempt(resolution).await
             }
@@ -144,15 +159,15 @@ impl Look<'_> {
         }
         let texts = secret::texts(&object.spec, &origins)?;
         let target = self.refused(&inputs).await?;
-        let note = |problem: &Problem, of_target: bool| {
-            let (inputs, target) = (inputs.clone(), target.clone());
-            ctx.refusals.note(object, Refusal::new(inputs, target, of_target, problem.clone()));
+        let refusal = |problem: &Problem, of_target: bool| {
+            Refusal::new(inputs.clone(), target.clone(), of_target, problem.clone())
         };
         let desired = self.desired(resolution, texts, &inputs).await;
-        let desired = desired.inspect_err(|problem| {
-            if is_of_content(problem) {
-                note(problem, false);
+        let desired = desired.map_err(|Unmade { problem, empty }| {
+            if is_of_content(&problem) {
+                ctx.refusals.note(object, refusal(&problem, false).with_empty(empty));
             }
+            problem
         })?;
         let Some((desired, newest)) = desired else { return Ok(false) };
         if !Policy::of(object).writes() {
@@ -165,7 +180,7 @@ impl Look<'_> {
         let written = write(object, ctx, &desired, notes).await;
         let written = written.inspect_err(|problem| {
             if is_of_target(problem) {
-                note(problem, true);
+                ctx.refusals.note(object, refusal(problem, true));
             }
         })?;
         ctx.refusals.clear(object);
@@ -197,14 +212,17 @@ impl Look<'_> {
         resolution: &Resolution,
         texts: Vec<Text>,
         inputs: &str,
-    ) -> Result<Option<(Desired, Option<Time>)>, Problem> {
+    ) -> Result<Option<(Desired, Option<Time>)>, Unmade> {
         let Self { object, ctx, request, .. } = self;
         let fetched = fetch(object, ctx, &resolution.resolved, request.force || resolution.is_otp()).await?;
         let Some(fetched) = fetched else { return Ok(None) };
         // Of this object: another one with the same inputs draws other chances.
         let seed = ctx.fingerprints.seed(&[&object.namespace().unwrap_or_default(), &object.name_any(), inputs]);
+        let yields = fetched.yields.iter().filter(|(wanted, values)| values.is_empty() && wanted.is_search());
+        let empty: Vec<Entry> = yields.map(|(wanted, _)| wanted.entry).collect();
         let ingredients = Ingredients { yields: fetched.yields, texts };
-        let desired = secret::render(&object.spec, ingredients, &Moment { now: ctx.now(), seed })?;
+        let desired = secret::render(&object.spec, ingredients, &Moment { now: ctx.now(), seed });
+        let desired = desired.map_err(|problem| Unmade { problem, empty })?;
         Ok(Some((desired, fetched.newest)))
     }
 

@@ -62,27 +62,18 @@ impl Resolution {
     }
 
     /// Counts searches that find items, and nothing in them, as missing. False where there are none.
-    pub(super) async fn set_aside(
-        &mut self,
-        object: &ExternalSecret,
-        ctx: &Context,
-        problem: &Problem,
-    ) -> Result<bool, Problem> {
-        let before = self.missing.len();
-        let mut kept = Vec::new();
-        for resolved in std::mem::take(&mut self.resolved) {
-            let is_search = matches!(resolved.wanted.what, What::Search(_));
-            let one = std::slice::from_ref(&resolved);
-            let fetched = if is_search { fetch(object, ctx, one, false).await? } else { None };
-            if fetched.is_some_and(|fetched| fetched.yields.iter().all(|(_, values)| values.is_empty())) {
-                let Resolved { wanted, source, found } = resolved;
-                self.missing.push(Missing { wanted, source, problem: problem.clone(), without: found });
-            } else {
-                kept.push(resolved);
-            }
-        }
+    pub(super) fn set_aside(&mut self, empty: &[Entry], problem: &Problem) -> bool {
+        let (empty, kept): (Vec<Resolved>, Vec<Resolved>) =
+            std::mem::take(&mut self.resolved).into_iter().partition(|of| empty.contains(&of.wanted.entry));
         self.resolved = kept;
-        Ok(self.missing.len() > before)
+        let found = !empty.is_empty();
+        self.missing.extend(empty.into_iter().map(|Resolved { wanted, source, found }| Missing {
+            wanted,
+            source,
+            problem: problem.clone(),
+            without: found,
+        }));
+        found
     }
 
     pub(super) fn is_otp(&self) -> bool {

@@ -41,6 +41,11 @@ pub enum What {
 }
 
 impl Wanted {
+    /// Whether it is a search, which may find items that have nothing of what it wants.
+    pub fn is_search(&self) -> bool {
+        matches!(self.what, What::Search(_))
+    }
+
     /// Whether the value changes with time, without the item's version telling.
     pub fn is_otp(&self) -> bool {
         matches!(&self.what, What::Part(reference) if reference.is_otp())
