@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::{
-    backups::{app, nothing_left, running},
-    support::{SYSTEM, alone, apply, eventually, kubectl, list, namespace},
+    backups::{app, mounted_at, nothing_left, running},
+    support::{SYSTEM, alone, apply, eventually, kubectl, list, namespace, on_node},
 };
 
 /// How many may run at once in each of the two repositories, and in all.
@@ -53,6 +53,7 @@ fn what_is_due_in_one_minute_runs_within_the_limits_to_the_last_one() {
         namespace(place);
         apply(&app(place, "app", "ceph-block"));
         running(place, "app");
+        on_node(&["sh", "-c", &format!("echo {place} > {}/file && sync", mounted_at(place, "app"))]);
     }
     // The next minute but one, so that all are declared when it comes.
     let due = Utc::now() + chrono::Duration::minutes(2);
