@@ -130,7 +130,7 @@ pub struct Target {
     pub deletion_policy: Option<DeletionPolicy>,
     /// How the Secret is composed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub template: Option<Template>,
+    pub template: Option<Box<Template>>,
     /// Whether the Secret is immutable.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub immutable: bool,
@@ -141,7 +141,7 @@ pub struct Target {
     /// Refused: other kinds than Secret cannot be written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
-    pub manifest: Option<serde_json::Value>,
+    pub manifest: Option<Box<serde_json::Value>>,
 }
 
 /// An object whose content does not matter, because its presence alone is refused.
@@ -308,7 +308,7 @@ pub struct DataEntry {
     pub remote_ref: RemoteRef,
     /// Another store than `secretStoreRef`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_ref: Option<SourceRef>,
+    pub source_ref: Option<Box<SourceRef>>,
 }
 
 /// What a key is taken from.
@@ -421,7 +421,7 @@ pub struct DataFromEntry {
     pub rewrite: Vec<Rewrite>,
     /// Another store than `secretStoreRef`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_ref: Option<SourceRef>,
+    pub source_ref: Option<Box<SourceRef>>,
 }
 
 /// Which items and fields to take.

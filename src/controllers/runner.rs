@@ -43,9 +43,9 @@ use crate::{
 /// Objects in a page of a list: pages take memory that is not given back.
 pub(crate) const PAGE: u32 = 50;
 /// Objects of one kind that are worked on at once.
-const CONCURRENCY: u16 = 16;
+const CONCURRENCY: u16 = 24;
 /// Of these, how many without a user's doing: because of a start, or of something else that changed.
-const ROUTINE: usize = 12;
+const ROUTINE: usize = 20;
 
 /// When an object is looked at again without a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ pub(crate) async fn serve<K: Reconcile>(
     let woken = pace.routine.clone().admitted(wake, exists);
     let woken = stream::once(async move { K::handle(&waiting.stores).filled().await }.map(|()| woken)).flatten();
     let controller = Controller::for_stream(objects, K::handle(&ctx.stores).store.clone())
-        .with_config(Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(20)))
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(5)))
         .reconcile_on(woken)
         .graceful_shutdown_on(shutdown)
         .run(move |object, ctx| look(object, ctx, pace.clone()), |_, never: &Infallible, _| match *never {}, ctx)
@@ -289,7 +289,8 @@ fn valid<K: Reconcile>(
         Ok(mut object) => {
             // Half of a stored object, and of use to nobody here.
             object.meta_mut().managed_fields = None;
-            Some(object)
+            // Lists that were parsed have room for more than there is; those of a copy have not.
+            Some(object.clone())
         }
         Err(invalid) => {
             ctx.metrics.invalid.get_or_create(&KindLabels { kind: K::KIND }).inc();

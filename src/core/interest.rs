@@ -1,8 +1,9 @@
 //! Which objects read which items: what a change wakes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     hash::Hash,
+    sync::Arc,
 };
 
 use crate::core::{gate::Changes, store::StoreKey};
@@ -18,39 +19,70 @@ pub struct Interest {
     pub waiting: bool,
 }
 
+/// An interest as it is kept: there are as many as objects, and a set takes memory for many elements.
+#[derive(Debug)]
+struct Kept {
+    stores: Box<[StoreKey]>,
+    names: Box<[Box<str>]>,
+    waiting: bool,
+}
+
+impl Kept {
+    fn is(&self, interest: &Interest) -> bool {
+        self.waiting == interest.waiting
+            && self.stores.iter().eq(&interest.stores)
+            && self.names.iter().map(AsRef::as_ref).eq(interest.names.iter().map(String::as_str))
+    }
+
+    fn refers_to(&self, stores: &BTreeSet<StoreKey>) -> bool {
+        self.stores.iter().any(|store| stores.contains(store))
+    }
+}
+
+impl From<Interest> for Kept {
+    fn from(interest: Interest) -> Self {
+        let names = interest.names.into_iter().map(String::into_boxed_str).collect();
+        Self { stores: interest.stores.into_iter().collect(), names, waiting: interest.waiting }
+    }
+}
+
 /// The interests of all objects.
 #[derive(Debug)]
 pub struct Interests<K> {
-    by_object: HashMap<K, Interest>,
-    by_name: BTreeMap<String, BTreeSet<K>>,
+    by_object: HashMap<Arc<K>, Kept>,
+    by_name: HashMap<Box<str>, Vec<Arc<K>>>,
 }
 
 impl<K> Default for Interests<K> {
     fn default() -> Self {
-        Self { by_object: HashMap::new(), by_name: BTreeMap::new() }
+        Self { by_object: HashMap::new(), by_name: HashMap::new() }
     }
 }
 
 impl<K: Clone + Ord + Hash> Interests<K> {
     /// Sets what an object needs to know about.
     pub fn set(&mut self, object: &K, interest: Interest) {
-        if self.by_object.get(object) == Some(&interest) {
+        if self.by_object.get(object).is_some_and(|kept| kept.is(&interest)) {
             return;
         }
         self.remove(object);
-        for name in &interest.names {
-            self.by_name.entry(name.clone()).or_default().insert(object.clone());
+        let (object, kept) = (Arc::new(object.clone()), Kept::from(interest));
+        for name in &kept.names {
+            let objects = self.by_name.entry(name.clone()).or_default();
+            objects.reserve_exact(1);
+            objects.push(object.clone());
         }
-        self.by_object.insert(object.clone(), interest);
+        self.by_object.insert(object, kept);
     }
 
     /// Forgets an object.
     pub fn remove(&mut self, object: &K) {
-        for name in self.by_object.remove(object).unwrap_or_default().names {
-            if let Some(objects) = self.by_name.get_mut(&name) {
-                objects.remove(object);
+        let Some(kept) = self.by_object.remove(object) else { return };
+        for name in &kept.names {
+            if let Some(objects) = self.by_name.get_mut(name) {
+                objects.retain(|other| **other != *object);
                 if objects.is_empty() {
-                    self.by_name.remove(&name);
+                    self.by_name.remove(name);
                 }
             }
         }
@@ -59,22 +91,31 @@ impl<K: Clone + Ord + Hash> Interests<K> {
     /// The objects that changes concern, of those that refer to one of the stores.
     pub fn touched(&self, stores: &BTreeSet<StoreKey>, changes: &Changes) -> BTreeSet<K> {
         if changes.vaults {
-            return self.of_stores(stores, |_| true);
+            return self.of_stores(stores);
         }
         let mut objects = BTreeSet::new();
         if !changes.is_empty() {
-            objects = self.of_stores(stores, |interest| interest.waiting);
-            let named = changes.names.iter().filter_map(|name| self.by_name.get(name)).flatten();
-            let refers = |object: &&K| self.by_object.get(object).is_some_and(|i| !i.stores.is_disjoint(stores));
-            objects.extend(named.filter(refers).cloned());
+            objects = self.waiting(stores);
+            let named = changes.names.iter().filter_map(|name| self.by_name.get(name.as_str())).flatten();
+            let refers = |object: &&Arc<K>| self.by_object.get(*object).is_some_and(|kept| kept.refers_to(stores));
+            objects.extend(named.filter(refers).map(|object| K::clone(object)));
         }
         objects
     }
 
-    /// The objects that refer to one of the stores and fit.
-    pub fn of_stores(&self, stores: &BTreeSet<StoreKey>, fits: impl Fn(&Interest) -> bool) -> BTreeSet<K> {
-        let fits = |(_, interest): &(&K, &Interest)| !interest.stores.is_disjoint(stores) && fits(interest);
-        self.by_object.iter().filter(fits).map(|(object, _)| object.clone()).collect()
+    /// The objects that refer to one of the stores.
+    pub fn of_stores(&self, stores: &BTreeSet<StoreKey>) -> BTreeSet<K> {
+        self.of(stores, |_| true)
+    }
+
+    /// The objects that refer to one of the stores and need something that is missing.
+    pub fn waiting(&self, stores: &BTreeSet<StoreKey>) -> BTreeSet<K> {
+        self.of(stores, |kept| kept.waiting)
+    }
+
+    fn of(&self, stores: &BTreeSet<StoreKey>, fits: impl Fn(&Kept) -> bool) -> BTreeSet<K> {
+        let fits = |(_, kept): &(&Arc<K>, &Kept)| kept.refers_to(stores) && fits(kept);
+        self.by_object.iter().filter(fits).map(|(object, _)| K::clone(object)).collect()
     }
 }
 

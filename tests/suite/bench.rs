@@ -64,15 +64,19 @@ fn secrets() {
 #[ignore = "make bench-secrets"]
 fn secrets_beside_eso() {
     let _guard = alone();
-    let count = std::env::var("STRONGROOM_BENCH_SECRETS").map_or(1000, |count| count.parse().expect("a number"));
-    crate::scale::beside_eso(count);
+    crate::scale::beside_eso(count_or(1000));
 }
 
 #[test]
 #[ignore = "make bench-secrets"]
 fn secrets_by_the_thousand() {
     let _guard = alone();
-    crate::scale::alone(10_000);
+    crate::scale::alone(count_or(10_000));
+}
+
+/// How many ExternalSecrets: STRONGROOM_BENCH_SECRETS, or this many.
+fn count_or(usual: usize) -> usize {
+    std::env::var("STRONGROOM_BENCH_SECRETS").map_or(usual, |count| count.parse().expect("a number"))
 }
 
 /// An app whose volume holds many small files and a large one; the volume's place on the node.

@@ -292,12 +292,12 @@ impl Wakes {
     }
 
     fn waiting(&self, stores: &BTreeSet<StoreKey>) {
-        let readers = self.interests().of_stores(stores, |interest| interest.waiting);
+        let readers = self.interests().waiting(stores);
         self.readers(readers);
     }
 
     fn all(&self, stores: &BTreeSet<StoreKey>) {
-        let readers = self.interests().of_stores(stores, |_| true);
+        let readers = self.interests().of_stores(stores);
         self.readers(readers);
     }
 }

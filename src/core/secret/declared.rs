@@ -69,7 +69,7 @@ pub fn wanted(spec: &ExternalSecretSpec) -> Result<Vec<Wanted>, Problem> {
                 return Err(Problem::new(Reason::InvalidSpec, message));
             }
         };
-        let store = store_of(spec, entry.source_ref.as_ref(), &place)?;
+        let store = store_of(spec, entry.source_ref.as_deref(), &place)?;
         wanted.push(Wanted { entry: Entry::DataFrom(index), store, what });
     }
     for (index, entry) in spec.data.iter().enumerate() {
@@ -77,7 +77,7 @@ pub fn wanted(spec: &ExternalSecretSpec) -> Result<Vec<Wanted>, Problem> {
         check_remote(&entry.remote_ref, &format!("{place}.remoteRef"))?;
         wanted.push(Wanted {
             entry: Entry::Data(index),
-            store: store_of(spec, entry.source_ref.as_ref(), &place)?,
+            store: store_of(spec, entry.source_ref.as_deref(), &place)?,
             what: What::Part(Reference::of_data(&entry.remote_ref)?),
         });
     }

@@ -435,7 +435,7 @@ fn labels_and_annotations_are_copied_where_no_template_says_otherwise() {
     };
     let managed = "app.kubernetes.io/managed-by".to_owned();
     assert_eq!(of(&owner), (vec![managed.clone(), "app.kubernetes.io/name".into()], vec!["reloader".into()]));
-    owner.spec.target.template = Some(crate::api::external_secret::Template::default());
+    owner.spec.target.template = Some(Box::default());
     assert_eq!(of(&owner), (vec![managed], vec![]));
 }
 
