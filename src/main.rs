@@ -13,6 +13,11 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+/// It gives back what was needed for a while, such as all items at a start, where the C library's keeps it: with 10,000
+/// ExternalSecrets that is as much as they need themselves. How soon is said in the image's environment.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Keeps what Git cannot rebuild: a cluster's secrets and its data.
 #[derive(Parser)]
 #[command(name = "strongroom")]

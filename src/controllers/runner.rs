@@ -43,9 +43,9 @@ use crate::{
 /// Objects in a page of a list: pages take memory that is not given back.
 pub(crate) const PAGE: u32 = 50;
 /// Objects of one kind that are worked on at once.
-const CONCURRENCY: u16 = 24;
+const CONCURRENCY: u16 = 32;
 /// Of these, how many without a user's doing: because of a start, or of something else that changed.
-const ROUTINE: usize = 20;
+const ROUTINE: usize = 28;
 
 /// When an object is looked at again without a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ pub(crate) async fn serve<K: Reconcile>(
     let woken = pace.routine.clone().admitted(wake, exists);
     let woken = stream::once(async move { K::handle(&waiting.stores).filled().await }.map(|()| woken)).flatten();
     let controller = Controller::for_stream(objects, K::handle(&ctx.stores).store.clone())
-        .with_config(Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(5)))
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(2)))
         .reconcile_on(woken)
         .graceful_shutdown_on(shutdown)
         .run(move |object, ctx| look(object, ctx, pace.clone()), |_, never: &Infallible, _| match *never {}, ctx)
