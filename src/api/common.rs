@@ -220,7 +220,7 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "maxLength": 60, "pattern": r"^(0|([0-9]{1,9}(ms|s|m|h))+)$"})
+        schemars::json_schema!({"type": "string", "maxLength": 60, "pattern": r"^(0|(([0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9})(ns|us|µs|μs|ms|s|m|h))+)$"})
     }
 
     fn inline_schema() -> bool {

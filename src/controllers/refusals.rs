@@ -27,7 +27,7 @@ pub(crate) struct Refusal {
     /// What is wrong.
     pub(crate) problem: Problem,
     /// The searches that find items, and nothing in them.
-    empty: Vec<Entry>,
+    pub(crate) empty: Vec<Entry>,
     /// How often it was repeated.
     repeats: u32,
 }
@@ -68,11 +68,6 @@ impl Refusals {
         let refusal = all.get_mut(&place(object))?;
         refusal.repeats += 1;
         Some(refusal.clone())
-    }
-
-    /// The searches that found items, and nothing in them, when it was refused.
-    pub(crate) fn empty(&self, object: &ExternalSecret) -> Vec<Entry> {
-        self.lock().get(&place(object)).map(|refusal| refusal.empty.clone()).unwrap_or_default()
     }
 
     pub(crate) fn note(&self, object: &ExternalSecret, refusal: Refusal) {

@@ -68,9 +68,7 @@ impl<K: Clone + Ord + Hash> Interests<K> {
         self.remove(object);
         let (object, kept) = (Arc::new(object.clone()), Kept::from(interest));
         for name in &kept.names {
-            let objects = self.by_name.entry(name.clone()).or_default();
-            objects.reserve_exact(1);
-            objects.push(object.clone());
+            self.by_name.entry(name.clone()).or_default().push(object.clone());
         }
         self.by_object.insert(object, kept);
     }

@@ -21,6 +21,8 @@ pub struct Request {
     pub namespace: String,
     /// Name of the object; of a list or watch too, if it is of one object.
     pub name: String,
+    /// Of a list or watch, the labels that it asks for, as they are in the request.
+    pub labels: String,
     /// When it was answered.
     pub at: DateTime<Utc>,
 }
@@ -55,10 +57,18 @@ fn of(since: &Mark, who: impl Fn(&Value) -> bool) -> Vec<Request> {
                 resource: format!("{}{subresource}", object["resource"].as_str()?),
                 namespace: object["namespace"].as_str().unwrap_or_default().to_owned(),
                 name: object["name"].as_str().unwrap_or_default().to_owned(),
+                labels: asked(event["requestURI"].as_str()?, "labelSelector"),
                 at: event["stageTimestamp"].as_str()?.parse().ok()?,
             })
         })
         .collect()
+}
+
+/// A parameter of a request.
+fn asked(uri: &str, name: &str) -> String {
+    let query = uri.split_once('?').map_or("", |(_, query)| query);
+    let found = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    found.unwrap_or_default().to_owned()
 }
 
 /// The writes among them, counted by verb and resource; Events and the Lease aside.

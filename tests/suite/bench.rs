@@ -1,4 +1,5 @@
-//! How long things take: `make bench-secrets`, `make bench-backups`, `make bench-restores`. Nothing here is judged.
+//! How long things take: `make bench-secrets`, `make bench-backups`, `make bench-restores`. No time is judged; what is
+//! counted beside External Secrets Operator is.
 
 use std::time::{Duration, Instant};
 

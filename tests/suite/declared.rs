@@ -1,9 +1,12 @@
 //! What an ExternalSecret can declare: who else writes to its Secret, what happens when an item is gone, where
 //! templates come from, when it is refreshed.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::{
+    metrics::page,
     secrets::{put_item, secret_value},
     support::{SOON, apply, beside_others, connect, eventually, get, kubectl, namespace, ready, try_kubectl},
 };
@@ -29,8 +32,20 @@ fn delete_items(prefix: &str) {
     }
 }
 
+const POLICIES: [&str; 3] = ["Delete", "Merge", "Retain"];
+
+/// How often it was found since the operator's start that nothing matches, for the object that is named like a policy.
+fn nothing_found(place: &str, policy: &str) -> u32 {
+    let name = policy.to_lowercase();
+    let labels = [format!("namespace=\"{place}\""), format!("name=\"{name}\""), "reason=\"NoMatch\"".to_owned()];
+    let page = page();
+    let mut series = page.lines().filter(|line| line.starts_with("strongroom_external_secret_failures_total{"));
+    let found = series.find(|line| labels.iter().all(|label| line.contains(label)));
+    found.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
 /// An ExternalSecret with more than an item in its spec, as JSON.
-fn declare(namespace: &str, name: &str, more: &Value) {
+pub fn declare(namespace: &str, name: &str, more: &Value) {
     let mut spec = json!({"secretStoreRef": {"kind": "ClusterSecretStore", "name": "onepassword"}});
     spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     apply(
@@ -214,7 +229,7 @@ fn find_takes_the_items_of_a_tag_and_sees_new_ones() {
     put("s-find-2", json!({"KEY_2": "two"}));
     has_keys("another one", place, "app", &["KEY_1", "KEY_2"]);
     // What others have of what is searched does not count: the one that had it is gone.
-    for policy in ["Delete", "Merge", "Retain"] {
+    for policy in POLICIES {
         let find = json!({"find": {"tags": {"s-find": ""}, "name": {"regexp": "^OTHER"}}});
         declare(place, &policy.to_lowercase(), &json!({"target": {"deletionPolicy": policy}, "dataFrom": [find]}));
         has_keys("one of them has it", place, &policy.to_lowercase(), &["OTHER"]);
@@ -225,6 +240,20 @@ fn find_takes_the_items_of_a_tag_and_sees_new_ones() {
     has_keys("Merge leaves a Secret without it", place, "merge", &[]);
     ready("externalsecret", place, "retain", "False", "NoMatch");
     has_keys("Retain retains", place, "retain", &["OTHER"]);
+    // That nothing is found is not found out again by fetching.
+    let looked = |more: u32| {
+        let before = POLICIES.map(|policy| nothing_found(place, policy));
+        eventually("they are looked at again", Duration::from_mins(2), || {
+            let after = POLICIES.map(|policy| nothing_found(place, policy));
+            before.iter().zip(after).all(|(before, after)| after >= before + more).then_some(())
+        });
+    };
+    let id = item_id("s-find-2");
+    let fetched = || connect::get("/admin/counts")["items"][&id].clone();
+    looked(2);
+    let before = fetched();
+    looked(1);
+    assert_eq!(fetched(), before, "the item was fetched again to find nothing in it");
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn all() -> Vec<Value> {
 #[test]
 fn what_is_due_in_one_minute_runs_within_the_limits_to_the_last_one() {
     let _guard = alone();
-    let count = if std::env::var_os("STRONGROOM_FULL").is_some() { 100 } else { 18 };
+    let count = if std::env::var_os("STRONGROOM_FULL").is_some() { 100 } else { 12 };
     let credentials = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: herd, namespace: {SYSTEM}}}\nstringData: \
          {{RESTIC_PASSWORD: canary-herd-1}}\n"

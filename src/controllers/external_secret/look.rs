@@ -47,7 +47,7 @@ pub(super) struct Known {
     items: String,
 }
 
-/// Why it is not known what a Secret should hold.
+/// Why nothing came of a look.
 struct Unmade {
     problem: Problem,
     /// The searches that find items, and nothing in them.
@@ -107,14 +107,14 @@ impl Look<'_> {
     pub(super) async fn sync(&self, resolution: &mut Resolution) -> Result<bool, Problem> {
         match self.attempt(resolution).await {
             // Items match a search and have nothing that it wants: the one that had it may be gone.
-            Err(problem)
-                if secret::is_gone(self.object, &problem)
-                    && resolution.set_aside(&self.ctx.refusals.empty(self.object), &problem) =>
+            Err(Unmade { problem, empty })
+                if secret::is_gone(self.object, &problem) && resolution.set_aside(&empty, &problem) =>
             {
                 self.attempt(resolution).await
             }
             result => result,
         }
+        .map_err(|unmade| unmade.problem)
     }
 
     /// Whether the Secret was written and is held as it is, whatever became of its items.
@@ -122,7 +122,7 @@ impl Look<'_> {
         Ok(self.hold != Hold::No && self.keeps(&Resolution::default(), None).await?)
     }
 
-    async fn attempt(&self, resolution: &Resolution) -> Result<bool, Problem> {
+    async fn attempt(&self, resolution: &Resolution) -> Result<bool, Unmade> {
         let Self { object, ctx, .. } = self;
         let nothing = resolution.resolved.is_empty();
         if self.hold != Hold::No && self.keeps(resolution, None).await? {
@@ -133,23 +133,23 @@ impl Look<'_> {
             && binding.is_none_or(|binding| binding.generation != object.metadata.generation)
         {
             // Nothing was ever made of what is declared now: a name may be wrong.
-            return Err(missing.problem.clone());
+            return Err(missing.problem.clone().into());
         }
         if nothing && self.known.is_none() {
-            return Err(self.nothing_left(&resolution.missing));
+            return Err(self.nothing_left(&resolution.missing).into());
         }
         let items = self.known.as_ref().map(|known| known.items.as_str()).unwrap_or_default();
         let Some(gone) = prove_gone(object, ctx, resolution, items).await? else { return Ok(false) };
         if nothing && object.spec.target.deletion_policy == Some(DeletionPolicy::Delete) {
             self.delete().await?;
-            return Err(self.nothing_left(&resolution.missing));
+            return Err(self.nothing_left(&resolution.missing).into());
         }
         let done = self.make(resolution, &gone).await?;
-        if nothing { Err(self.nothing_left(&resolution.missing)) } else { Ok(done) }
+        if nothing { Err(self.nothing_left(&resolution.missing).into()) } else { Ok(done) }
     }
 
     /// Makes the Secret of what there is, where that is not what it was made of.
-    async fn make(&self, resolution: &Resolution, gone: &[Suspect]) -> Result<bool, Problem> {
+    async fn make(&self, resolution: &Resolution, gone: &[Suspect]) -> Result<bool, Unmade> {
         let Self { object, ctx, .. } = self;
         let (origins, found) = (origins(object, ctx).await?, resolution.found());
         let step = resolution.is_otp().then(|| ctx.now().timestamp() / OTP_SECONDS);
@@ -163,11 +163,10 @@ impl Look<'_> {
             Refusal::new(inputs.clone(), target.clone(), of_target, problem.clone())
         };
         let desired = self.desired(resolution, texts, &inputs).await;
-        let desired = desired.map_err(|Unmade { problem, empty }| {
-            if is_of_content(&problem) {
-                ctx.refusals.note(object, refusal(&problem, false).with_empty(empty));
+        let desired = desired.inspect_err(|Unmade { problem, empty }| {
+            if is_of_content(problem) {
+                ctx.refusals.note(object, refusal(problem, false).with_empty(empty.clone()));
             }
-            problem
         })?;
         let Some((desired, newest)) = desired else { return Ok(false) };
         if !Policy::of(object).writes() {
@@ -192,7 +191,7 @@ impl Look<'_> {
 
     /// What was refused before and is as it was is refused again, without a look at the items. Where a Secret was in the
     /// way, its version now.
-    async fn refused(&self, inputs: &str) -> Result<Option<String>, Problem> {
+    async fn refused(&self, inputs: &str) -> Result<Option<String>, Unmade> {
         let Self { object, ctx, request, .. } = self;
         let Some(refusal) = ctx.refusals.of(object).filter(|_| !request.look) else { return Ok(None) };
         let mut target = None;
@@ -202,7 +201,10 @@ impl Look<'_> {
             let meta = meta.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
             target = Some(meta.and_then(|meta| meta.metadata.resource_version).unwrap_or_default());
         }
-        if refusal.holds(inputs, target.as_deref()) { Err(refusal.problem) } else { Ok(target) }
+        if refusal.holds(inputs, target.as_deref()) {
+            return Err(Unmade { problem: refusal.problem, empty: refusal.empty });
+        }
+        Ok(target)
     }
 
     /// What the Secret should hold, and when the item changed that changed last. Nothing while something is still being

@@ -66,14 +66,14 @@ impl Resolution {
         let (empty, kept): (Vec<Resolved>, Vec<Resolved>) =
             std::mem::take(&mut self.resolved).into_iter().partition(|of| empty.contains(&of.wanted.entry));
         self.resolved = kept;
-        let found = !empty.is_empty();
+        let before = self.missing.len();
         self.missing.extend(empty.into_iter().map(|Resolved { wanted, source, found }| Missing {
             wanted,
             source,
             problem: problem.clone(),
             without: found,
         }));
-        found
+        self.missing.len() > before
     }
 
     pub(super) fn is_otp(&self) -> bool {

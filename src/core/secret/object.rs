@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::{
     ByteString,
     api::core::v1::{ObjectReference, Secret},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference},
 };
 use kube::{Resource, ResourceExt};
 
@@ -146,22 +146,16 @@ pub fn leave_others(live: &Secret, wanted: &mut Secret, owner: &ExternalSecret) 
         return;
     }
     let (ours, copies) = (manager(owner), owner.spec.target.template.is_none());
-    let is_theirs = |manager: &str| {
-        manager != ours && (copies || manager.strip_prefix(MANAGER).is_some_and(|rest| rest.starts_with('/')))
-    };
-    let kinds = [
-        ("f:labels", &live.metadata.labels, &mut wanted.metadata.labels),
-        ("f:annotations", &live.metadata.annotations, &mut wanted.metadata.annotations),
-    ];
-    for (kind, live_map, map) in kinds {
-        let entries = live.metadata.managed_fields.iter().flatten();
-        let entries = entries.filter(|entry| entry.manager.as_deref().is_some_and(is_theirs));
-        let fields = entries.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:metadata")?.get(kind)?.as_object());
-        let theirs: BTreeSet<&str> =
-            fields.flat_map(|fields| fields.keys().filter_map(|key| key.strip_prefix("f:"))).collect();
+    let is_theirs =
+        |entry: &ManagedFieldsEntry| if copies { !is_of(entry, &ours) } else { is_of_another(entry, &ours) };
+    let (live, wanted) = (&live.metadata, &mut wanted.metadata);
+    for (field, live_map, map) in
+        [("f:labels", &live.labels, &mut wanted.labels), ("f:annotations", &live.annotations, &mut wanted.annotations)]
+    {
+        let theirs = fields_of(live, &["f:metadata", field], is_theirs);
         let value = |key: &String| live_map.as_ref().and_then(|map| map.get(key));
         if let Some(map) = map {
-            map.retain(|key, wanted| !theirs.contains(key.as_str()) || value(key) == Some(wanted));
+            map.retain(|key, wanted| !theirs.contains(key) || value(key) == Some(wanted));
         }
     }
 }
@@ -230,10 +224,7 @@ pub fn data_hash(owner: &ExternalSecret, data: &SensitiveMap, fingerprints: &Fin
 /// A key that another ExternalSecret writes otherwise, where several share a Secret.
 pub fn contested_key(live: &Secret, wanted: &Secret, owner: &ExternalSecret) -> Option<String> {
     let ours = manager(owner);
-    let entries = live.metadata.managed_fields.iter().flatten().filter_map(|entry| entry.manager.as_deref());
-    let others =
-        entries.filter(|other| *other != ours && other.strip_prefix(MANAGER).is_some_and(|rest| rest.starts_with('/')));
-    let theirs: BTreeSet<String> = others.flat_map(|other| owned_keys(live, other)).collect();
+    let theirs = fields_of(&live.metadata, &["f:data"], |entry| is_of_another(entry, &ours) && is_by(entry, "Apply"));
     let value = |secret: &Secret, key: &String| secret.data.as_ref().and_then(|data| data.get(key)).cloned();
     theirs.into_iter().find(|key| value(wanted, key).is_some_and(|wanted| value(live, key) != Some(wanted)))
 }
@@ -245,12 +236,33 @@ fn owned_keys(secret: &Secret, manager: &str) -> BTreeSet<String> {
 
 /// The keys that a field manager wrote by an operation.
 fn keys_of(secret: &Secret, manager: &str, operation: &str) -> BTreeSet<String> {
-    let ours = secret
-        .metadata
-        .managed_fields
-        .iter()
-        .flatten()
-        .filter(|entry| entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some(operation));
-    let data = ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:data")?.as_object());
-    data.flat_map(|fields| fields.keys().filter_map(|key| key.strip_prefix("f:")).map(str::to_owned)).collect()
+    fields_of(&secret.metadata, &["f:data"], |entry| is_of(entry, manager) && is_by(entry, operation))
+}
+
+fn is_of(entry: &ManagedFieldsEntry, manager: &str) -> bool {
+    entry.manager.as_deref() == Some(manager)
+}
+
+fn is_by(entry: &ManagedFieldsEntry, operation: &str) -> bool {
+    entry.operation.as_deref() == Some(operation)
+}
+
+/// Whether it is of another ExternalSecret than the one that writes as `ours`.
+fn is_of_another(entry: &ManagedFieldsEntry, ours: &str) -> bool {
+    let rest = entry.manager.as_deref().filter(|manager| *manager != ours).and_then(|name| name.strip_prefix(MANAGER));
+    rest.is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The names below a place that those field managers own which fit.
+fn fields_of(meta: &ObjectMeta, place: &[&str], fits: impl Fn(&ManagedFieldsEntry) -> bool) -> BTreeSet<String> {
+    let entries = meta.managed_fields.iter().flatten().filter(|entry| fits(entry));
+    let below = |entry: &'_ ManagedFieldsEntry| -> Vec<String> {
+        let mut field = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        for name in place {
+            field = field.and_then(|field| field.get(name));
+        }
+        let names = field.and_then(serde_json::Value::as_object).into_iter().flat_map(serde_json::Map::keys);
+        names.filter_map(|name| name.strip_prefix("f:")).map(str::to_owned).collect()
+    };
+    entries.flat_map(below).collect()
 }
