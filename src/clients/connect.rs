@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::core::{
     backoff,
-    item::{Item, ItemSummary, Vault},
+    item::{ItemSummary, Packed, Vault},
     sensitive::Sensitive,
 };
 
@@ -165,7 +165,7 @@ impl Connect {
     }
 
     /// An item with its fields.
-    pub async fn item(&self, vault: &str, item: &str) -> Result<Answer<Item>, Failure> {
+    pub async fn item(&self, vault: &str, item: &str) -> Result<Answer<Packed>, Failure> {
         self.json(&["v1", "vaults", vault, "items", item], USUAL, MAX_ITEM).await
     }
 
@@ -350,7 +350,7 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             for (status, text) in [(status, text.as_bytes()), (StatusCode::OK, text.as_bytes()), (status, cut)] {
                 let failures = [
-                    understand::<Item>(status, text).err(),
+                    understand::<Packed>(status, text).err(),
                     understand::<Vec<ItemSummary>>(status, text).err(),
                     understand::<Vec<Vault>>(status, text).err(),
                 ];

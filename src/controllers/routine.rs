@@ -83,6 +83,9 @@ impl<T: Clone + Eq + Hash> Queue<T> {
     /// Waits until something waits; nothing when nothing is woken any more.
     async fn next(&mut self) -> Option<()> {
         if self.waiting.is_empty() {
+            // All wait at a start, and few after that.
+            self.waiting.shrink_to_fit();
+            self.known.shrink_to_fit();
             let object = self.woken.recv().await?;
             self.add(object);
         }

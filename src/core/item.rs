@@ -1,7 +1,8 @@
 //! Vaults and items as 1Password Connect sends them (its published API). Unknown fields are ignored, and
 //! `passwordDetails`, which holds old passwords, is not declared, so that it is dropped while reading.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::value::RawValue;
 
 use crate::core::sensitive::Sensitive;
 
@@ -78,6 +79,34 @@ pub struct Item {
     pub fields: Vec<Field>,
     /// Files, without their content.
     pub files: Vec<File>,
+}
+
+/// An item as it came, which is kept in place of what is read from it: that is many small pieces, between which memory
+/// stays in use when they are gone. It holds `passwordDetails` too.
+#[derive(Debug)]
+pub struct Packed {
+    /// As of the item.
+    pub version: i64,
+    /// As of the item.
+    pub state: Option<String>,
+    text: Sensitive,
+}
+
+impl Packed {
+    /// The item; nothing where the text is none, which [`Packed`] is not made of.
+    pub fn item(&self) -> Option<Item> {
+        serde_json::from_slice(self.text.expose()).ok()
+    }
+}
+
+impl<'de> Deserialize<'de> for Packed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<str>::from(Box::<RawValue>::deserialize(deserializer)?);
+        let text = Sensitive::from(String::from(text));
+        // The error of the parser may quote the text.
+        let item: Item = serde_json::from_slice(text.expose()).map_err(|_| Error::custom("it is no item"))?;
+        Ok(Self { version: item.version, state: item.state, text })
+    }
 }
 
 impl Item {
@@ -178,7 +207,10 @@ mod tests {
         assert_eq!(item.fields[0].value.as_ref().unwrap().expose(), b"new");
         assert_eq!(item.fields[1].value, None);
         assert_eq!(item.fields[2].totp.as_ref().unwrap().expose(), b"134253");
-        let debug = format!("{item:?}");
+        let packed: Packed = serde_json::from_str(text).unwrap();
+        assert_eq!((packed.item().as_ref(), packed.version), (Some(&item), 3));
+        let odd = serde_json::from_str::<Packed>(r#"{"version": "134253"}"#).unwrap_err();
+        let debug = format!("{item:?} {packed:?} {odd}");
         for secret in ["old-password", "wendy", "\"new\"", "134253"] {
             assert!(!debug.contains(secret), "{debug}");
         }

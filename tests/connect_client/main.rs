@@ -33,10 +33,10 @@ async fn the_client_reads_vaults_items_and_files() {
     assert!(home.content_version > 0 && !home.updated_at.is_empty());
     let items = client.items(&home.id).await.unwrap().value;
     let find = |title: &str| items.iter().find(|item| item.title == title).unwrap();
-    let item = client.item(&home.id, &find("radarr").id).await.unwrap().value;
+    let item = client.item(&home.id, &find("radarr").id).await.unwrap().value.item().unwrap();
     assert_eq!(text(&item, "API_KEY"), "canary-one");
     assert_eq!((item.version, item.vault.id.as_str()), (find("radarr").version, home.id.as_str()));
-    let tls = client.item(&home.id, &find("tls").id).await.unwrap().value;
+    let tls = client.item(&home.id, &find("tls").id).await.unwrap().value.item().unwrap();
     let file = client.file(&home.id, &tls.id, &tls.files[0].id).await.unwrap();
     assert_eq!(file.expose(), b"canary-file");
     let scoped = server.client("canary-home").vaults(true).await.unwrap().value;
@@ -146,7 +146,7 @@ async fn a_changed_item_wakes_exactly_who_reads_it() {
     // The value kept from before is older than the list, so it is fetched anew.
     let found = resolve(&source, "radarr").unwrap();
     assert_eq!(found.version, radarr.version + 1);
-    assert_eq!(text(&*fetched(&source, &found, false).await, "API_KEY"), "canary-changed");
+    assert_eq!(text(&fetched(&source, &found, false).await, "API_KEY"), "canary-changed");
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn an_item_that_takes_long_wakes_who_waited() {
     server.fault(&json!({"fault": "latency", "ms": 2500, "kinds": ["item.get"]})).await;
     assert!(matches!(source.endpoint.item(&found, false, &object("o")).await, Fetched::Later));
     assert!(woken_until(&mut wakes, "o").await.is_empty());
-    assert_eq!(text(&*fetched(&source, &found, false).await, "API_KEY"), "canary-one");
+    assert_eq!(text(&fetched(&source, &found, false).await, "API_KEY"), "canary-one");
     assert_eq!(server.count("item.get").await, 1);
 }
 

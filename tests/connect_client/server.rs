@@ -208,9 +208,9 @@ pub(crate) fn text(item: &strongroom::core::item::Item, label: &str) -> String {
     field.value.as_ref().unwrap().expose_str().unwrap().to_owned()
 }
 
-pub(crate) async fn fetched(source: &Source, found: &Found, fresh: bool) -> Arc<strongroom::core::item::Item> {
+pub(crate) async fn fetched(source: &Source, found: &Found, fresh: bool) -> strongroom::core::item::Item {
     match source.endpoint.item(found, fresh, &object("o")).await {
-        Fetched::Value(item) => item,
+        Fetched::Value(packed) => packed.item().unwrap(),
         other => panic!("{other:?}"),
     }
 }

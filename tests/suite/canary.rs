@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     secrets::secret_value,
-    support::{alone, apply, connect, get, kubectl, namespace, nothing_leaks, ready},
+    support::{apply, beside_others, connect, get, kubectl, namespace, nothing_leaks, ready},
 };
 
 const TOKEN: &str = "canary-leaks-eyJhbGciOiJFUzI1NiJ9.bGVha3M.c2ln";
@@ -80,8 +80,6 @@ fn put_item(file: &str) {
 /// The items, a token of its own, a store that uses it, and a template that is a secret itself.
 fn furnish() {
     namespace(NAMESPACE);
-    // What an earlier run left.
-    connect::try_delete("/admin/faults").expect("the admin side answers");
     let item = item("canary-leaks file");
     connect::post(
         "/admin/seed",
@@ -98,7 +96,7 @@ fn furnish() {
     let reference = json!({"name": "token", "key": "token"});
     let store = json!({"apiVersion": "strongroom.dev/v1alpha1", "kind": "SecretStore",
         "metadata": {"name": "leaks", "namespace": NAMESPACE},
-        "spec": {"provider": {"onepassword": {"connectHost": "http://connect.connect.svc", "vaults": {"Leaks": 1},
+        "spec": {"provider": {"onepassword": {"connectHost": "http://connect.connect.svc", "vaults": {"Leaks": 1}, "pollInterval": "2s",
             "auth": {"secretRef": {"connectTokenSecretRef": reference}}}}}});
     apply(&store.to_string());
 }
@@ -143,7 +141,7 @@ fn answer_with_values(good: &str) {
 
 #[test]
 fn what_fails_over_a_value_does_not_say_it() {
-    let _guard = alone();
+    let _guard = beside_others();
     furnish();
     let of = |name: &str| json!({"secretKey": name, "remoteRef": {"key": "leaks", "property": name}});
     declare("good", &json!({"data": [of("TEXT"), of("canary.txt")]}));

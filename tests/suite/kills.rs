@@ -35,7 +35,7 @@ impl Drop for OperatorAway {
     }
 }
 
-/// After which writes the controller is killed: all, or every fourth beginning at a seed.
+/// After which writes the controller is killed: all, or every sixth beginning at a seed.
 fn chosen(n: usize) -> bool {
     static SEED: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
     if std::env::var_os("STRONGROOM_FULL").is_some() {
@@ -47,7 +47,7 @@ fn chosen(n: usize) -> bool {
         println!("kills: STRONGROOM_SEED={seed}");
         seed
     });
-    (n + seed).is_multiple_of(4)
+    (n + seed).is_multiple_of(6)
 }
 
 fn repository() {

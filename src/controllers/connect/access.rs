@@ -1,6 +1,6 @@
 //! From a reference to a store to the server behind it, for those who may use it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use super::{Fetched, Lookup, Reader, Source, item_problem, problem};
 use crate::{
@@ -93,9 +93,9 @@ pub async fn fetch(
     found: &Found,
     fresh: bool,
     reader: &Reader,
-) -> Result<Option<Arc<Item>>, Problem> {
+) -> Result<Option<Item>, Problem> {
     match source.endpoint.item(found, fresh, reader).await {
-        Fetched::Value(item) => Ok(Some(item)),
+        Fetched::Value(packed) => packed.item().map(Some).ok_or_else(|| soon(&found.title, "it cannot be read")),
         Fetched::Later => Ok(None),
         Fetched::Failed(failure) => Err(item_problem(&found.title, &failure, &source.place, ctx.now())),
     }

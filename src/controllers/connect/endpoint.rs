@@ -24,7 +24,7 @@ use crate::{
     core::{
         gate::Gate,
         index::Index,
-        item::Item,
+        item::Packed,
         sensitive::Sensitive,
         store::StoreKey,
         wishes::{Looks, Wishes},
@@ -59,7 +59,7 @@ pub struct Endpoint {
 pub(super) struct State {
     pub(super) gate: Gate,
     pub(super) health: Health,
-    pub(super) slots: Slots<Item>,
+    pub(super) slots: Slots<Packed>,
     pub(super) files: Slots<Sensitive>,
     /// Whether items are really gone.
     pub(super) gone: Slots<bool>,

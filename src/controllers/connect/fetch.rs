@@ -20,7 +20,7 @@ use crate::{
     core::{
         backoff::{BACKOFF, spread},
         index::Found,
-        item::{File, Item},
+        item::{File, Packed},
         sensitive::Sensitive,
     },
 };
@@ -47,7 +47,7 @@ type Place<T> = fn(&mut State) -> &mut Slots<T>;
 impl Endpoint {
     /// An item with its values, at least as new as listed. `fresh` asks the server even if the item was fetched a
     /// little while ago; `reader` is woken when it takes longer.
-    pub async fn item(self: &Arc<Self>, found: &Found, fresh: bool, reader: &Reader) -> Fetched<Item> {
+    pub async fn item(self: &Arc<Self>, found: &Found, fresh: bool, reader: &Reader) -> Fetched<Packed> {
         let key = (found.vault.clone(), found.item.clone());
         let (endpoint, found) = (self.clone(), found.clone());
         let version = found.version;
@@ -153,7 +153,7 @@ impl Endpoint {
     }
 
     /// Asks for an item, which tells of the server too.
-    async fn ask(self: &Arc<Self>, key: &Key) -> Result<Item, Failure> {
+    async fn ask(self: &Arc<Self>, key: &Key) -> Result<Packed, Failure> {
         let result = self.call("item", || self.client.item(&key.0, &key.1)).await;
         self.judge(key, &result);
         result.map(|answer| answer.value)

@@ -137,5 +137,9 @@ pub(super) fn purge<T>(slots: &mut Slots<T>, now: Instant) -> (Option<Instant>, 
         woken.extend(reader);
         slot.flight.is_some() || slot.done.is_some()
     });
+    // Thousands are fetched at a start, and few after that.
+    if slots.len() < slots.capacity() / 4 {
+        slots.shrink_to_fit();
+    }
     (next, woken)
 }

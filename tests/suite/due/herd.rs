@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     backups::{app, mounted_at, nothing_left, running},
-    support::{SYSTEM, alone, apply, eventually, kubectl, list, namespace, on_node},
+    support::{SYSTEM, apply, beside_others, eventually, kubectl, list, namespace, on_node},
 };
 
 /// How many may run at once in each of the two repositories, and in all.
@@ -39,7 +39,7 @@ fn all() -> Vec<Value> {
 
 #[test]
 fn what_is_due_in_one_minute_runs_within_the_limits_to_the_last_one() {
-    let _guard = alone();
+    let _guard = beside_others();
     let count = if std::env::var_os("STRONGROOM_FULL").is_some() { 100 } else { 12 };
     let credentials = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: herd, namespace: {SYSTEM}}}\nstringData: \
