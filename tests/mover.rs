@@ -315,8 +315,12 @@ fn an_empty_volume_is_no_success() {
     fs::create_dir(volume.join("lost+found")).unwrap();
     let done = run(&place, &Task::Backup(backup_of(&volume)));
     assert!(!done.good && done.backed_up().snapshot.is_none(), "{:?}", done.answer);
-    let message = &done.backed_up().failure.as_ref().unwrap().message;
-    assert_eq!(message, "the volume is empty, or all of it is excluded: there is nothing to back up");
+    let failure = done.backed_up().failure.clone().unwrap();
+    let message = (failure.kind, failure.message.as_str());
+    assert_eq!(
+        message,
+        (FailureKind::Empty, "the volume is empty, or all of it is excluded: there is nothing to back up")
+    );
 }
 
 #[test]

@@ -104,8 +104,10 @@ fn wake_repository(ctx: &Context, key: &RepositoryKey, namespace: Option<&str>) 
 
 /// Has those looked at that wait for a place.
 pub(crate) fn wake_queued(ctx: &Context) {
-    let waits = |status: &VolumeBackupStatus| status.phase == Some(BackupPhase::Queued);
-    ctx.stores.backups.wake_where(|backup| backup.status.as_ref().is_some_and(waits));
+    let (waits, now) = (|status: &VolumeBackupStatus| status.phase == Some(BackupPhase::Queued), ctx.now());
+    ctx.stores
+        .backups
+        .wake_where(|backup| backup.status.as_ref().is_some_and(waits) || backup::is_between_attempts(backup, now));
 }
 
 /// Waits until what a plan looks up in the stores is there.
@@ -136,7 +138,7 @@ struct Look<'a> {
 
 /// The backups that run already.
 pub(crate) fn running(ctx: &Context) -> Vec<Running> {
-    queue::running(ctx.stores.backups.store.state().iter().map(AsRef::as_ref))
+    queue::running(ctx.stores.backups.store.state().iter().map(AsRef::as_ref), ctx.now())
 }
 
 impl Look<'_> {
@@ -146,7 +148,7 @@ impl Look<'_> {
             namespace: self.ctx.namespace.clone(),
             image: self.ctx.image.clone(),
         };
-        for who in queue::running([&self.backup]) {
+        for who in queue::running([&self.backup], self.ctx.now()) {
             self.ctx.queue.resume(who);
         }
         for _ in 0..STEPS {
@@ -169,7 +171,7 @@ impl Look<'_> {
                 Step::Release(volume) => observe::let_go(self.ctx, &volume).await?,
                 Step::Delete(child) => children::delete(self.ctx, child).await?,
                 Step::Wait(wait) => {
-                    if self.status().run.is_none() && !matches!(self.place, Place::Full(_)) {
+                    if !self.runs() && !matches!(self.place, Place::Full(_)) {
                         self.ctx.queue.release(&self.uid());
                     }
                     return Ok(Action::requeue(wait));
@@ -183,13 +185,18 @@ impl Look<'_> {
         self.backup.status.clone().unwrap_or_default()
     }
 
+    /// Whether it has a place among the movers.
+    fn runs(&self) -> bool {
+        backup::running(&self.backup, self.ctx.now()).is_some()
+    }
+
     fn uid(&self) -> String {
         self.backup.uid().unwrap_or_default()
     }
 
     /// Writes the status. False where the object has changed meanwhile.
     async fn write(&mut self, status: VolumeBackupStatus, note: Option<Note>) -> Result<bool, Problem> {
-        let (ran, runs) = (self.status().run, status.run.clone());
+        let (held, ran, runs) = (self.runs(), self.status().run, status.run.clone());
         let wanted = VolumeBackup { status: Some(status), ..self.backup.clone() };
         let Some(written) = cluster::try_write_status(&self.api, &wanted).await? else { return Ok(false) };
         self.backup = written;
@@ -203,11 +210,13 @@ impl Look<'_> {
             (None, Some(run)) => tracing::info!(namespace, name, run = run.id, "a backup starts"),
             (Some(run), None) => {
                 tracing::info!(namespace, name, run = run.id, "a backup has ended");
-                self.ctx.queue.release(&self.uid());
-                self.place = Place::Unasked;
-                wake_queued(self.ctx);
             }
             _ => {}
+        }
+        if held && !self.runs() {
+            self.ctx.queue.release(&self.uid());
+            self.place = Place::Unasked;
+            wake_queued(self.ctx);
         }
         Ok(true)
     }

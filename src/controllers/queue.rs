@@ -7,7 +7,10 @@ use std::{
 
 use crate::{
     api::{backup::VolumeBackup, common::Time},
-    core::queue::{self, Full, Running, Waiting},
+    core::{
+        backup,
+        queue::{self, Full, Running, Waiting},
+    },
 };
 
 /// The places of the cluster.
@@ -78,9 +81,9 @@ impl State {
 }
 
 /// The backups that run already, as the objects say themselves.
-pub fn running<'a>(backups: impl IntoIterator<Item = &'a VolumeBackup>) -> Vec<Running> {
+pub fn running<'a>(backups: impl IntoIterator<Item = &'a VolumeBackup>, now: Time) -> Vec<Running> {
     let running = backups.into_iter().filter_map(|backup| {
-        let run = backup.status.as_ref()?.run.as_ref()?;
+        let run = backup::running(backup, now)?;
         let (uid, namespace) = (backup.metadata.uid.clone()?, backup.metadata.namespace.clone()?);
         Some(Running { uid, namespace, repositories: run.repositories.clone() })
     });
@@ -147,7 +150,7 @@ mod tests {
         let mut idle = of.clone();
         idle.metadata.uid = Some("idle".to_owned());
         idle.status.as_mut().unwrap().run = None;
-        let already = running([&of, &idle]);
+        let already = running([&of, &idle], now());
         let expected =
             Running { uid: "b".to_owned(), namespace: "media".to_owned(), repositories: vec![key("nas"), key("s3")] };
         assert_eq!(already, [expected]);

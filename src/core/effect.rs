@@ -117,7 +117,7 @@ pub fn kinds(reason: Reason) -> &'static [On] {
         | Reason::DeadlineExceeded
         | Reason::ResticFailed => &[VolumeBackup, VolumeRestore],
         // Nothing but a backup and maintenance takes a lock, or minds one.
-        Reason::RepositoryLocked | Reason::SnapshotClassMissing => &[VolumeBackup],
+        Reason::RepositoryLocked | Reason::SnapshotClassMissing | Reason::VolumeEmpty => &[VolumeBackup],
         Reason::InvalidSchedule => &[ExternalSecret, Repository, VolumeBackup],
         Reason::BackupNotFound
         | Reason::SnapshotNotFound
@@ -174,6 +174,7 @@ fn of_backup(reason: Reason, stalled: bool) -> Vec<Effect> {
         | Reason::Interrupted
         | Reason::OutOfMemory
         | Reason::DeadlineExceeded
+        | Reason::VolumeEmpty
         | Reason::ResticFailed => vec![AFTER_A_RUN],
         _ => vec![declared("Blocked", "False")],
     }

@@ -137,6 +137,8 @@ reasons! {
     SnapshotClassMissing: Blocked, "Create a VolumeSnapshotClass for the driver, or name one in volumeSnapshotClassName.";
     /// The volume cannot be backed up.
     VolumeUnsupported: Terminal, "See the message: block volumes and drivers without snapshots cannot be read.";
+    /// Nothing was found on the volume.
+    VolumeEmpty: Blocked, "Nothing is stored of a volume without files: see whether the app has written, or what `exclude` leaves.";
     /// The snapshot or the staging claim failed or did not get ready in time.
     StagingFailed: Transient, "See the message: it is the driver's own.";
     /// The mover was interrupted.

@@ -311,6 +311,8 @@ pub enum FailureKind {
     NoSnapshot,
     /// Something could not be read (3).
     Partial,
+    /// The volume is empty, or all of it is excluded.
+    Empty,
     /// The volume or the repository is full.
     NoSpace,
     /// The restored data does not equal the snapshot.

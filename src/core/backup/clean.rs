@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    Child, Observed, Step, World, declared, results,
+    Child, Observed, Place, Step, World, declared, results,
     run::{SOON, retry_at, staged_volumes, timeout, write},
 };
 
@@ -28,11 +28,18 @@ pub(super) fn clean(backup: &VolumeBackup, run: &Run, world: &World, seen: &Obse
     }
     match retry_at(backup, run, now) {
         Some(at) if at > now => Step::Wait((at - now).to_std().unwrap_or(SOON)),
-        Some(_) => write(backup, |status| {
-            status.phase = Some(BackupPhase::Snapshotting);
-            status.message = Some("a snapshot is made".to_owned());
-            status.run = Some(next_attempt(backup, run, world, now));
-        }),
+        Some(at) => match &seen.place {
+            Place::Unasked => {
+                let keys = run.repositories.iter().filter(|key| again(run).any(|record| record.repository == **key));
+                Step::Ask(declared::waiting(backup, seen, run.trigger, at, keys))
+            }
+            Place::Granted => write(backup, |status| {
+                status.phase = Some(BackupPhase::Snapshotting);
+                status.message = Some("a snapshot is made".to_owned());
+                status.run = Some(next_attempt(backup, run, world, now));
+            }),
+            Place::Full(why) => queued(backup, run, why),
+        },
         None => finish(backup, run, world, seen, now),
     }
 }
@@ -54,8 +61,7 @@ fn finish(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed, now:
 fn next_attempt(backup: &VolumeBackup, run: &Run, world: &World, now: Time) -> Run {
     let uid = backup.uid().unwrap_or_default();
     let unique = format!("{} attempt {}", run.id, run.attempt + 1);
-    let again: Vec<&RunRecord> = run.results.iter().filter(|record| results::is_worth_a_retry(record)).collect();
-    let repositories = run.repositories.iter().filter(|key| again.iter().any(|record| record.repository == **key));
+    let repositories = run.repositories.iter().filter(|key| again(run).any(|record| record.repository == **key));
     Run {
         id: names::run_id(&world.cluster, &backup.name_any(), &uid, &unique),
         attempt: run.attempt + 1,
@@ -66,6 +72,21 @@ fn next_attempt(backup: &VolumeBackup, run: &Run, world: &World, now: Time) -> R
         progress: None,
         ..run.clone()
     }
+}
+
+/// What failed and is tried again.
+fn again(run: &Run) -> impl Iterator<Item = &RunRecord> {
+    run.results.iter().filter(|record| results::is_worth_a_retry(record))
+}
+
+/// The next attempt has to wait: why there was no place at first is written once.
+fn queued(backup: &VolumeBackup, run: &Run, why: &str) -> Step {
+    let waits = format!("attempt {} waits for its place", run.attempt + 1);
+    let said = backup.status.as_ref().and_then(|status| status.message.as_deref());
+    if said.is_some_and(|said| said.starts_with(&waits)) {
+        return Step::Wait(declared::QUEUE);
+    }
+    write(backup, |status| status.message = Some(format!("{waits}: {why}")))
 }
 
 /// What is left of the run: deleted, or waited for. A volume may depend on the snapshot (a shallow one does), so the

@@ -28,7 +28,7 @@ use crate::{
 use super::{BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, results, write_or_wait};
 
 /// How often a run that waits asks again, in case that nobody told it of a free place.
-const QUEUE: Duration = Duration::from_secs(15);
+pub(super) const QUEUE: Duration = Duration::from_secs(15);
 /// How often what blocks is looked at again.
 const BLOCKED: Duration = Duration::from_secs(30);
 /// How often a claim that is not there is looked for.
@@ -143,7 +143,10 @@ fn declared(
     }
     match due(backup, &status, declaration, now) {
         Some((trigger, time, which)) => match &seen.place {
-            Place::Unasked => Step::Ask(waiting(backup, seen, declaration, (trigger, time, &which), now)),
+            Place::Unasked => {
+                let keys = which.iter().map(|index| &declaration.repositories[*index].key);
+                Step::Ask(waiting(backup, seen, trigger, time.unwrap_or(now), keys))
+            }
             Place::Granted => {
                 start(backup, &mut status, declaration, world, (trigger, time, &which), now);
                 Step::Write(Box::new(status), None)
@@ -162,15 +165,14 @@ fn declared(
 }
 
 /// Who asks for a place, in each of the repositories that the run would go to.
-fn waiting(
+pub(super) fn waiting<'a>(
     backup: &VolumeBackup,
     seen: &Observed,
-    declaration: &Declaration,
-    (trigger, time, which): (RunTrigger, Option<Time>, &[usize]),
-    now: Time,
+    trigger: RunTrigger,
+    since: Time,
+    repositories: impl Iterator<Item = &'a RepositoryKey>,
 ) -> Waiting {
-    let place = |index: &usize| {
-        let key = &declaration.repositories[*index].key;
+    let place = |key: &RepositoryKey| {
         let spec = seen.repositories.iter().find(|seen| seen.key == *key)?.state.as_ref().ok().map(|(spec, _)| spec);
         let limit = spec.and_then(|spec| spec.limits.as_ref()?.backups).unwrap_or(DEFAULT_BACKUPS);
         Some((key.clone(), usize::try_from(limit).unwrap_or(usize::MAX)))
@@ -179,8 +181,8 @@ fn waiting(
         uid: backup.uid().unwrap_or_default(),
         namespace: backup.namespace().unwrap_or_default(),
         urgency: if trigger == RunTrigger::Manual { Urgency::Manual } else { Urgency::Scheduled },
-        since: time.unwrap_or(now),
-        repositories: which.iter().filter_map(place).collect(),
+        since,
+        repositories: repositories.filter_map(place).collect(),
     }
 }
 

@@ -19,7 +19,7 @@ use kube::ResourceExt;
 use crate::{
     api::{
         annotations,
-        backup::{BackupPhase, RepositoryKey, VolumeBackup, VolumeBackupStatus},
+        backup::{BackupPhase, RepositoryKey, Run, VolumeBackup, VolumeBackupStatus},
         common::Time,
         foreign::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent},
         repository::RepositorySpec,
@@ -200,6 +200,18 @@ pub fn next_step(backup: &VolumeBackup, world: &World, seen: &Observed, now: Tim
         (Some(run), _) => run::stage(backup, run, world, seen, now),
         (None, _) => declared::next_step(backup, world, seen, now),
     }
+}
+
+/// The run that has a place among the movers: not one that waits for its next attempt.
+pub fn running(backup: &VolumeBackup, now: Time) -> Option<&Run> {
+    let run = backup.status.as_ref()?.run.as_ref()?;
+    (!is_between_attempts(backup, now)).then_some(run)
+}
+
+/// Whether a run has failed and will be tried again.
+pub fn is_between_attempts(backup: &VolumeBackup, now: Time) -> bool {
+    let Some(VolumeBackupStatus { run: Some(run), phase, .. }) = &backup.status else { return false };
+    *phase == Some(BackupPhase::Cleaning) && run::retry_at(backup, run, now).is_some()
 }
 
 /// The object as the owner of a run's children.

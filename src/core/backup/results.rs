@@ -218,6 +218,7 @@ fn problem_of(backup: &VolumeBackup, known: Option<&str>, failure: &Failure) -> 
         (FailureKind::Locked, _) => (Reason::RepositoryLocked, words.clone()),
         (FailureKind::WrongPassword, _) => (Reason::WrongPassword, words.clone()),
         (FailureKind::Unreachable, _) => (Reason::RepositoryUnreachable, words.clone()),
+        (FailureKind::Empty, _) => (Reason::VolumeEmpty, words.clone()),
         (FailureKind::Interrupted, _) => (Reason::Interrupted, words.clone()),
         _ => (Reason::ResticFailed, words.clone()),
     };

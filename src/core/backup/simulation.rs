@@ -197,10 +197,11 @@ impl Cluster {
         match step {
             Step::Write(status, note) => {
                 assert_ne!(self.backup.status.as_ref(), Some(&*status), "nothing is written when nothing changed");
-                if status.run.is_none() && self.status().run.is_some() {
+                let held = super::running(&self.backup, self.now).is_some();
+                self.backup.status = Some(*status);
+                if held && super::running(&self.backup, self.now).is_none() {
                     self.place = Place::Unasked;
                 }
-                self.backup.status = Some(*status);
                 self.notes.extend(note);
                 self.writes += 1;
             }
@@ -396,14 +397,19 @@ impl Cluster {
             && self.jobs.is_empty()
     }
 
+    /// Lets everyone act once. Returns how long the controller would wait, if it does.
+    pub(super) fn step(&mut self) -> Option<std::time::Duration> {
+        let wait = self.control();
+        self.snapshotter();
+        self.provisioner();
+        self.kubelet();
+        wait
+    }
+
     /// Lets everyone act until the run is over and the controller only waits for its time.
     pub(super) fn settle(&mut self) {
         for _ in 0..2000 {
-            let wait = self.control();
-            self.snapshotter();
-            self.provisioner();
-            self.kubelet();
-            if let Some(wait) = wait {
+            if let Some(wait) = self.step() {
                 if self.status().run.is_none() {
                     return;
                 }
@@ -418,6 +424,7 @@ impl Cluster {
 enum Act {
     Control,
     Crash,
+    Full,
     Snapshotter,
     Provisioner,
     Kubelet,
@@ -449,6 +456,7 @@ fn any_act() -> impl Strategy<Value = Act> {
     prop_oneof![
         12 => Just(Act::Control),
         2 => Just(Act::Crash),
+        1 => Just(Act::Full),
         4 => Just(Act::Snapshotter),
         4 => Just(Act::Provisioner),
         4 => Just(Act::Kubelet),
@@ -483,6 +491,9 @@ proptest! {
             match act {
                 Act::Control => _ = cluster.control(),
                 Act::Crash => cluster.place = Place::Unasked,
+                Act::Full => if super::running(&cluster.backup, cluster.now).is_none() {
+                    cluster.place = Place::Full("4 movers run".to_owned());
+                },
                 Act::Snapshotter => cluster.snapshotter(),
                 Act::Provisioner => cluster.provisioner(),
                 Act::Kubelet => cluster.kubelet(),
@@ -502,7 +513,7 @@ proptest! {
             prop_assert!(cluster.staged.len() <= claims.len());
         }
         // Every cause goes away.
-        (cluster.claims, cluster.repositories) = (claims, repositories);
+        (cluster.claims, cluster.repositories, cluster.place) = (claims, repositories, Place::Unasked);
         (cluster.end, cluster.snapshots_work, cluster.backup.spec.suspend) = (End::Good, true, false);
         cluster.settle();
         prop_assert!(cluster.is_clean(), "left over: {:#?}", cluster.observe());

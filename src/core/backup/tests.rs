@@ -183,6 +183,35 @@ fn a_run_that_waits_says_so_once() {
 }
 
 #[test]
+fn the_next_attempt_asks_for_a_place_of_its_own() {
+    let mut cluster = cluster(json!({}));
+    cluster.end = End::Fails(FailureKind::Unreachable);
+    cluster.force("now");
+    for _ in 0..50 {
+        if is_between_attempts(&cluster.backup, cluster.now) {
+            break;
+        }
+        cluster.step();
+    }
+    assert_eq!((running(&cluster.backup, cluster.now), &cluster.place), (None, &Place::Unasked), "others may run");
+    cluster.now += chrono::Duration::minutes(1);
+    cluster.place = Place::Full("4 movers run, the cluster's limit".to_owned());
+    let mut waits = || {
+        for _ in 0..50 {
+            cluster.step();
+        }
+        cluster.writes
+    };
+    assert_eq!(waits(), waits(), "it is said once");
+    let message = "attempt 2 waits for its place: 4 movers run, the cluster's limit";
+    assert_eq!(cluster.status().message.as_deref(), Some(message));
+    assert!(cluster.jobs.is_empty() && cluster.snapshots.is_empty());
+    (cluster.place, cluster.end) = (Place::Granted, End::Good);
+    cluster.settle();
+    assert_eq!(cluster.status().last_result, Some(RunResult::Succeeded));
+}
+
+#[test]
 fn each_failure_has_its_reason_and_its_retries() {
     let mut cases = vec![];
     for end in [
@@ -191,6 +220,7 @@ fn each_failure_has_its_reason_and_its_retries() {
         End::Fails(FailureKind::NoRepository),
         End::Fails(FailureKind::BaseChanged),
         End::Fails(FailureKind::Locked),
+        End::Fails(FailureKind::Empty),
         End::Fails(FailureKind::Fatal),
         End::OutOfMemory,
         End::Evicted,

@@ -17,6 +17,8 @@ const KEPT_LINES: usize = 20;
 const CANCELLED: i32 = 130;
 /// restic's words where it has no password.
 const NO_PASSWORD: &str = "an empty password is not allowed";
+/// restic's words where there is nothing to store.
+const EMPTY: &str = "snapshot is empty";
 
 /// What restic said besides its results, and how it ended.
 #[derive(Clone, Debug, Default)]
@@ -114,7 +116,7 @@ impl Ending {
         let kind = self.kind(&words);
         let failed = |message: String| Failure { kind, message };
         match kind {
-            _ if words.contains("snapshot is empty") => {
+            FailureKind::Empty => {
                 failed("the volume is empty, or all of it is excluded: there is nothing to back up".to_owned())
             }
             FailureKind::Unreachable => match &self.unanswered {
@@ -151,6 +153,7 @@ impl Ending {
             Some(12) => FailureKind::WrongPassword,
             Some(3) if self.items.count() > 0 => FailureKind::Partial,
             _ if words.contains(NO_PASSWORD) => FailureKind::WrongPassword,
+            _ if words.contains(EMPTY) => FailureKind::Empty,
             _ if self.all().any(is_no_space) => FailureKind::NoSpace,
             _ if is_unreachable(words) => FailureKind::Unreachable,
             _ => FailureKind::Fatal,

@@ -304,7 +304,7 @@ impl Plan<'_> {
             FailureKind::Interrupted => waits(Reason::Interrupted, "it is tried again"),
             FailureKind::NoSpace => Verdict::Final(self.too_small(failure)),
             FailureKind::CheckFailed | FailureKind::Partial => Verdict::Final(problem(Reason::CheckFailed)),
-            FailureKind::Fatal => waits(Reason::ResticFailed, "it is tried again"),
+            FailureKind::Fatal | FailureKind::Empty => waits(Reason::ResticFailed, "it is tried again"),
         }
     }
 
