@@ -65,15 +65,18 @@ fn links_lead_somewhere() {
 #[test]
 fn the_page_of_metrics_lists_what_there_is() {
     let mut code = String::new();
-    for file in ["metrics", "declared_metrics", "connect/metrics"] {
-        code += &read(&format!("src/controllers/{file}.rs"));
+    for file in
+        ["controllers/metrics", "controllers/declared_metrics", "controllers/connect/metrics", "core/backup/series"]
+    {
+        code += &read(&format!("src/{file}.rs"));
     }
     let page = read("docs/metrics.md");
     for name in page.split('`').filter_map(|word| word.strip_prefix("strongroom_")) {
         let name = name.strip_suffix("_total").unwrap_or(name);
         assert!(code.contains(&format!("\"{name}\"")), "docs/metrics.md lists {name}, which is not measured");
     }
-    for name in code.split(".register(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+    let declared = [".register(\"", "Family::new(\""].into_iter().flat_map(|start| code.split(start).skip(1));
+    for name in declared.filter_map(|rest| rest.split('"').next()) {
         assert!(page.contains(&format!("`strongroom_{name}")), "docs/metrics.md does not list {name}");
     }
 }

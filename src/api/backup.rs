@@ -357,6 +357,18 @@ pub enum RunResult {
     Failed,
 }
 
+impl RunResult {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "Succeeded",
+            Self::Partial => "Partial",
+            Self::Suspect => "Suspect",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
 /// A run's end for one claim and repository.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

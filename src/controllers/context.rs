@@ -71,7 +71,7 @@ pub struct Context {
     /// Whether workloads may be restarted for a Secret's new data.
     pub restart: bool,
     /// Who may move data now.
-    pub queue: Queue,
+    pub queue: Arc<Queue>,
     /// Has what vanished objects left behind looked for.
     pub sweep: tokio::sync::Notify,
     /// Has what a vanished restore stopped looked for.

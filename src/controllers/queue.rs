@@ -68,6 +68,15 @@ impl Queue {
         state.waiting.remove(uid);
     }
 
+    /// The place of each that waits, from 1, by its uid.
+    pub fn places(&self, now: Time) -> HashMap<String, usize> {
+        let state = self.lock();
+        let (running, waiting): (Vec<Running>, Vec<Waiting>) =
+            (state.running.values().cloned().collect(), state.waiting.values().cloned().collect());
+        drop(state);
+        queue::order(&running, &waiting, now).into_iter().map(|of| of.uid.clone()).zip(1..).collect()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,6 +140,7 @@ mod tests {
         let queue = Queue::new(1);
         let ask = |uid: &str| queue.ask(backup(uid), vec![], now());
         assert_eq!((ask("x"), ask("a"), ask("b")), (Ok(()), Err(Full::Cluster(1)), Err(Full::Cluster(1))));
+        assert_eq!(queue.places(now()), HashMap::from([("a".to_owned(), 1), ("b".to_owned(), 2)]));
         queue.release("x");
         assert_eq!(ask("b"), Err(Full::Turn(1)));
         queue.release("a");

@@ -14,6 +14,7 @@ use crate::{
     api::MANAGER,
     clients::paths,
     controllers::{
+        backup_metrics::BackupMetrics,
         connect::{Hub, register},
         context::{Context, stores},
         credentials::Credentials,
@@ -98,7 +99,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(settings.identity.clone()) };
     let (stores, feeds) = stores();
     let (connect, wakes) = Hub::new();
-    let failures = Failures::default();
+    let (failures, queue) = (Failures::default(), Arc::new(Queue::new(settings.movers)));
     metrics.register(|registry| {
         register(&connect, registry);
         failures.register(registry);
@@ -107,6 +108,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             ours: stores.external_secrets.store.clone(),
             esos: stores.eso_external_secrets.store.clone(),
         }));
+        let backups = stores.backups.store.clone();
+        registry.register_collector(Box::new(BackupMetrics { backups, queue: queue.clone() }));
     });
     let ctx = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
@@ -124,7 +127,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         takeover: Takeover::new(taken),
         fingerprints,
         restart: settings.restart,
-        queue: Queue::new(settings.movers),
+        queue,
         sweep: tokio::sync::Notify::new(),
         forgotten: tokio::sync::Notify::new(),
         metrics,

@@ -35,6 +35,7 @@ pub mod schedule;
 pub mod secret;
 pub mod select;
 pub mod sensitive;
+pub mod series;
 pub mod snapshots;
 pub mod store;
 pub mod sweep;

@@ -9,6 +9,7 @@ mod declared;
 mod mover;
 mod results;
 mod run;
+mod series;
 
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -37,6 +38,7 @@ use crate::{
 pub use declared::{claim_names, repository_keys};
 pub(crate) use mover::rate_limits;
 pub use results::{FRESH, LAST_RUN, not_good};
+pub use series::families;
 
 /// The longest time without a look, whatever is awaited.
 const BACKSTOP: std::time::Duration = std::time::Duration::from_mins(10);

@@ -339,7 +339,7 @@ pub(super) fn accept_suspects(backup: &VolumeBackup, status: &mut VolumeBackupSt
 }
 
 /// The order in which results matter: the worst is shown.
-fn badness(result: RunResult) -> u8 {
+pub(super) fn badness(result: RunResult) -> u8 {
     match result {
         RunResult::Succeeded => 0,
         RunResult::Partial => 1,

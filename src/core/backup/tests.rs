@@ -183,6 +183,29 @@ fn a_run_that_waits_says_so_once() {
 }
 
 #[test]
+fn the_series_say_how_it_went() {
+    let mut cluster = cluster(json!({}));
+    let page = |cluster: &Cluster, place: Option<usize>| {
+        let families = families(&[std::sync::Arc::new(cluster.backup.clone())], |_| place, cluster.now);
+        let line = |(labels, value): &(crate::core::series::Labels, i64)| {
+            let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("{} {value}", labels.join(" "))
+        };
+        families.iter().map(|of| (of.name, of.samples.iter().map(line).collect::<Vec<_>>())).collect::<Vec<_>>()
+    };
+    let new = page(&cluster, Some(3));
+    cluster.now = time("2026-09-24T12:00:01Z");
+    cluster.settle();
+    let good = page(&cluster, None);
+    cluster.end = End::Unread;
+    for token in ["one", "two"] {
+        cluster.force(token);
+        cluster.settle();
+    }
+    assert_yaml_snapshot!([new, good, page(&cluster, None)]);
+}
+
+#[test]
 fn the_next_attempt_asks_for_a_place_of_its_own() {
     let mut cluster = cluster(json!({}));
     cluster.end = End::Fails(FailureKind::Unreachable);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     backups::{app, mounted_at, nothing_left, running},
-    support::{SYSTEM, apply, beside_others, eventually, kubectl, list, namespace, on_node},
+    support::{SOON, SYSTEM, apply, beside_others, eventually, kubectl, list, namespace, on_node},
 };
 
 /// How many may run at once in each of the two repositories, and in all.
@@ -37,6 +37,14 @@ fn all() -> Vec<Value> {
     PLACES.iter().flat_map(|place| list("volumebackup", place, "")).collect()
 }
 
+/// The values of the objects' series of one name, as Prometheus reads them.
+fn series(metric: &str) -> Vec<u64> {
+    let ours = |line: &&str| PLACES.iter().any(|place| line.contains(&format!("{{namespace=\"{place}\",")));
+    let page = crate::metrics::page();
+    let lines = page.lines().filter(|line| line.starts_with(&format!("strongroom_volume_backup_{metric}{{")));
+    lines.filter(ours).filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
+}
+
 #[test]
 fn what_is_due_in_one_minute_runs_within_the_limits_to_the_last_one() {
     let _guard = beside_others();
@@ -62,7 +70,7 @@ fn what_is_due_in_one_minute_runs_within_the_limits_to_the_last_one() {
     apply(declared.trim_start_matches("---\n"));
 
     let (mut most, mut most_of): (usize, BTreeMap<String, usize>) = (0, BTreeMap::new());
-    let mut queued = false;
+    let (mut queued, mut places) = (false, vec![]);
     eventually("all have run", Duration::from_mins(20), || {
         let objects = all();
         let mut of: BTreeMap<String, usize> = BTreeMap::new();
@@ -75,12 +83,18 @@ fn what_is_due_in_one_minute_runs_within_the_limits_to_the_last_one() {
             let known = most_of.entry(name).or_default();
             *known = count.max(*known);
         }
-        queued |= objects.iter().any(|object| object["status"]["phase"] == "Queued");
+        if objects.iter().any(|object| object["status"]["phase"] == "Queued") {
+            queued = true;
+            places.extend(series("queue_place").into_iter().filter(|place| *place > 0));
+        }
         let done = objects.iter().filter(|object| object["status"]["lastResult"] == "Succeeded").count();
         (done == count && objects.iter().all(|object| object["status"]["run"].is_null())).then_some(())
     });
     println!("{count} ran, at most {most} at once; by repository {most_of:?}");
     assert!(queued, "none had to wait");
+    assert!(places.contains(&1) && places.contains(&2), "the places of those that wait are told: {places:?}");
+    assert_eq!(series("queue_place"), vec![0; count], "none waits any more");
+    assert_eq!(series("last_run_succeeded"), vec![1; count]);
     assert!(most <= LIMIT, "{most} ran at once");
     for (index, limit) in LIMITS.iter().enumerate() {
         let seen = most_of.get(&format!("herd-{index}")).copied().unwrap_or_default();
@@ -97,6 +111,7 @@ fn what_is_due_in_one_minute_runs_within_the_limits_to_the_last_one() {
         nothing_left(place);
         kubectl(&["delete", "namespace", place, "--wait=false"]);
     }
+    eventually("the series go with their objects", SOON, || series("ready").is_empty().then_some(()));
     kubectl(&["delete", "clusterresticrepository", "herd-0", "herd-1"]);
     kubectl(&["-n", SYSTEM, "delete", "secret", "herd"]);
 }
