@@ -47,10 +47,11 @@ tolerations: [{key: dedicated, operator: Exists}]
 affinity: {nodeAffinity: {}}
 priorityClassName: system-cluster-critical
 serviceMonitor: {enabled: true, interval: 30s, labels: {release: prometheus}}
+prometheusRule: {enabled: true, labels: {release: prometheus}}
 "
     .replace("DIGEST", &"0123456789abcdef".repeat(4));
     let rendered = documents(&with_values(&values, &[]));
-    let chosen = ["ServiceAccount", "Deployment", "ServiceMonitor"].map(|kind| find(&rendered, kind));
+    let chosen = ["ServiceAccount", "Deployment", "ServiceMonitor", "PrometheusRule"].map(|kind| find(&rendered, kind));
     insta::assert_yaml_snapshot!(chosen);
 }
 
@@ -90,6 +91,7 @@ fn values_that_do_not_exist_are_refused() {
         "imagePullSecrets: [registry]",
         "log: {format: xml}",
         "serviceMonitor: {enabled: 'yes'}",
+        "prometheusRule: {enabled: 'yes'}",
         "resources: {limit: {memory: 1Gi}}",
         "replicas: 2",
     ] {

@@ -82,6 +82,23 @@ fn the_page_of_metrics_lists_what_there_is() {
 }
 
 #[test]
+fn the_alerts_are_of_what_is_measured_and_listed() {
+    let rules: serde_json::Value = serde_saphyr::from_str(&read("charts/strongroom/rules.yaml")).unwrap();
+    let page = read("docs/metrics.md");
+    let rules = rules["groups"][0]["rules"].as_array().unwrap();
+    for rule in rules {
+        let (alert, severity) = (rule["alert"].as_str().unwrap(), rule["labels"]["severity"].as_str().unwrap());
+        assert!(page.contains(&format!("| `{alert}` | {severity} |")), "docs/metrics.md does not list {alert}");
+        let words = rule["expr"].as_str().unwrap().split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for metric in words.filter(|word| word.starts_with("strongroom_")) {
+            assert!(page.contains(&format!("`{metric}`")), "{alert} is about {metric}, which is not measured");
+        }
+    }
+    let listed = page.lines().filter(|line| line.starts_with("| `") && !line.contains("strongroom_"));
+    assert_eq!(listed.count(), rules.len(), "docs/metrics.md lists alerts that there are not");
+}
+
+#[test]
 fn the_page_of_messages() {
     let mut page = "# What each message means
 
