@@ -65,9 +65,13 @@ fn links_lead_somewhere() {
 #[test]
 fn the_page_of_metrics_lists_what_there_is() {
     let mut code = String::new();
-    for file in
-        ["controllers/metrics", "controllers/declared_metrics", "controllers/connect/metrics", "core/backup/series"]
-    {
+    for file in [
+        "controllers/metrics",
+        "controllers/declared_metrics",
+        "controllers/connect/metrics",
+        "core/backup/series",
+        "core/repository/series",
+    ] {
         code += &read(&format!("src/{file}.rs"));
     }
     let page = read("docs/metrics.md");

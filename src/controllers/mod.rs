@@ -26,7 +26,6 @@ use crate::{
 };
 
 pub mod backup;
-mod backup_metrics;
 mod children;
 pub mod connect;
 pub mod context;
@@ -56,6 +55,7 @@ pub mod run;
 pub mod runner;
 mod secret_writer;
 pub mod secrets;
+mod status_metrics;
 pub mod store;
 mod sweep;
 pub mod takeover;

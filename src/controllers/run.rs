@@ -14,7 +14,6 @@ use crate::{
     api::MANAGER,
     clients::paths,
     controllers::{
-        backup_metrics::BackupMetrics,
         connect::{Hub, register},
         context::{Context, stores},
         credentials::Credentials,
@@ -27,6 +26,7 @@ use crate::{
         queue::Queue,
         refusals::Refusals,
         secrets::Secrets,
+        status_metrics::StatusMetrics,
         takeover::Takeover,
     },
     core::job::Image,
@@ -108,8 +108,12 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             ours: stores.external_secrets.store.clone(),
             esos: stores.eso_external_secrets.store.clone(),
         }));
-        let backups = stores.backups.store.clone();
-        registry.register_collector(Box::new(BackupMetrics { backups, queue: queue.clone() }));
+        registry.register_collector(Box::new(StatusMetrics {
+            backups: stores.backups.store.clone(),
+            repositories: stores.repositories.store.clone(),
+            cluster_repositories: stores.cluster_repositories.store.clone(),
+            queue: queue.clone(),
+        }));
     });
     let ctx = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),

@@ -2,6 +2,7 @@
 //! in its life, when someone accepts that.
 
 mod answer;
+mod series;
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::{
         task::Task,
     },
 };
+
+pub use series::families;
 
 /// How often a repository that is not reachable is asked.
 const PERIOD: i64 = 300;

@@ -3,6 +3,11 @@
 /// Names and values of labels.
 pub type Labels = Vec<(&'static str, String)>;
 
+/// These labels and more of them.
+pub fn with<const N: usize>(labels: &Labels, more: [(&'static str, &str); N]) -> Labels {
+    labels.iter().cloned().chain(more.map(|(name, value)| (name, value.to_owned()))).collect()
+}
+
 /// Gauges of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Family {

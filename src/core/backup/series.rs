@@ -10,7 +10,7 @@ use crate::{
     },
     core::{
         conditions,
-        series::{Family, Labels},
+        series::{Family, Labels, with},
     },
 };
 
@@ -108,10 +108,6 @@ impl Page {
             self.added.add_some(&labels, record.added);
         }
     }
-}
-
-fn with<const N: usize>(labels: &Labels, more: [(&'static str, &str); N]) -> Labels {
-    labels.iter().cloned().chain(more.map(|(name, value)| (name, value.to_owned()))).collect()
 }
 
 /// The records of each run into a repository, the newest run first.

@@ -14,6 +14,32 @@ fn time(text: &str) -> Time {
     text.parse().unwrap()
 }
 
+#[test]
+fn the_series_say_what_is_there() {
+    let spec = json!({"url": "rest:http://nas", "credentials": {"secretRef": {"name": "restic"}}});
+    let status = json!({
+        "conditions": [{"type": "Ready", "status": "True", "reason": "BaseFound", "message": "",
+            "lastTransitionTime": "2026-09-24T12:00:00Z"}],
+        "lastReachableAt": "2026-09-24T12:00:00Z", "nextMaintenance": "2026-09-25T12:00:00Z",
+        "lastMaintenance": {"time": "2026-09-24T12:01:00Z", "succeeded": false, "forgotten": 2, "message": ""},
+        "repositories": {"media/radarr": {"id": "one", "snapshots": 7, "bytes": 1024}, "media/sonarr": {"id": "two"}},
+    });
+    let mut of_cluster = ClusterResticRepository::new("nas", serde_json::from_value(spec.clone()).unwrap());
+    of_cluster.status = serde_json::from_value(status).unwrap();
+    let mut own = ResticRepository::new("own", serde_json::from_value(spec).unwrap());
+    own.metadata.namespace = Some("media".to_owned());
+    let unseen = families(&[std::sync::Arc::new(own.clone())], &[std::sync::Arc::new(of_cluster.clone())]);
+    own.status = Some(RepositoryStatus::default());
+    let families = families(&[std::sync::Arc::new(own)], &[std::sync::Arc::new(of_cluster)]);
+    assert_eq!(families[1..], unseen[1..], "what was not looked at says no more than that it is not ready");
+    let line = |(labels, value): &(crate::core::series::Labels, i64)| {
+        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!("{} {value}", labels.join(" "))
+    };
+    let page = families.iter().map(|of| (of.name, of.samples.iter().map(line).collect::<Vec<_>>()));
+    assert_yaml_snapshot!(page.collect::<Vec<_>>());
+}
+
 /// A repository object in a cluster that is as small as can be.
 struct Place {
     subject: Subject,

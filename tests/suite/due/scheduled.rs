@@ -90,6 +90,17 @@ fn runs_come_at_their_times_and_maintenance_keeps_what_is_to_be_kept() {
     });
     println!("{} snapshots before; {kept}", before.len());
     assert_eq!(kept["succeeded"], true, "{kept}");
+    let page = crate::metrics::page();
+    let says = |metric: &str| {
+        let series = format!(
+            "strongroom_repository_{metric}{{kind=\"ClusterResticRepository\",namespace=\"\",name=\"scheduled\""
+        );
+        page.lines()
+            .filter(|line| line.starts_with(&series))
+            .filter_map(|line| line.rsplit(' ').next())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((says("snapshots"), says("last_maintenance_succeeded")), (vec!["1"], vec!["1"]));
     nothing_left(ns);
     eventually("the maintenance leaves nothing", SOON, || {
         list("jobs,pods", SYSTEM, "strongroom.dev/owner-name=scheduled").is_empty().then_some(())
