@@ -15,6 +15,7 @@ pub mod index;
 pub mod interest;
 pub mod item;
 pub mod job;
+pub mod lenient;
 pub mod maintenance;
 pub mod mover_state;
 pub mod names;

@@ -4,14 +4,12 @@ mod merge;
 
 use std::sync::LazyLock;
 
-use base64::{
-    Engine as _, alphabet,
-    engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig},
-};
+use base64::Engine as _;
 
 use crate::{
     api::external_secret::{ConversionStrategy, DecodingStrategy, Find, NullBytePolicy, RemoteRef, Rewrite},
     core::{
+        lenient::{STANDARD, URL_SAFE},
         problem::{Problem, Reason},
         regexp::Regexp,
         sensitive::{Sensitive, SensitiveMap},
@@ -157,12 +155,6 @@ fn convert(key: &str, strategy: ConversionStrategy) -> String {
         })
         .collect()
 }
-
-/// As Go, which takes no notice of what the bits after the last byte are.
-const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
-/// Base64.
-pub const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
-const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
 /// A value as it was before it was encoded at its source.
 pub fn decode(value: Sensitive, encoding: &Encoding, key: &str, place: &str) -> Result<Sensitive, Problem> {

@@ -4,7 +4,7 @@
 mod secret;
 mod store;
 
-pub use secret::{eso_manager, given_back, is_of_eso, passed_on};
+pub use secret::{given_back, passed_on};
 pub use store::{Users, is_taken_over, left_status, pushes_to, store_in_our_terms, store_status};
 
 use std::collections::{BTreeMap, BTreeSet};

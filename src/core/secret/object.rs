@@ -9,14 +9,13 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 
-use super::{Desired, Policy, target_name};
+use super::{Desired, Policy, eso_manager, manager, target_name};
 use crate::{
     api::{MANAGER, annotations, common::Group, eso::EsoExternalSecret, external_secret::ExternalSecret},
     core::{
         fingerprint::Fingerprints,
         names::{self, Owner, child_labels},
         sensitive::{Sensitive, SensitiveMap},
-        takeover::eso_manager,
     },
 };
 
@@ -51,17 +50,6 @@ pub struct Notes {
 /// The annotation in which something is noted: of its own where several objects write to one Secret.
 pub fn note(name: &str, object: &ExternalSecret) -> String {
     if Policy::of(object).shares { format!("{name}.{}", object.uid().unwrap_or_default()) } else { name.to_owned() }
-}
-
-/// The field manager of what an ExternalSecret writes.
-pub fn manager(object: &ExternalSecret) -> String {
-    let name = object.name_any();
-    let name = if name.len() > 100 { names::label(&name) } else { name };
-    match object.spec.group {
-        Group::Strongroom => format!("{MANAGER}/{name}"),
-        // Of that name there may be one in each group.
-        Group::ExternalSecrets => format!("{MANAGER}/eso/{name}"),
-    }
 }
 
 /// What other objects call an ExternalSecret.

@@ -13,9 +13,10 @@ use crate::{
     core::{
         names,
         problem::{Problem, Reason},
-        takeover::is_of_eso,
     },
 };
+
+use super::is_of_eso;
 
 /// What a Secret of the target's name is to an ExternalSecret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

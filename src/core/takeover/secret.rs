@@ -18,41 +18,15 @@ use crate::{
     },
     core::{
         names::{self, Owner, child_labels},
-        secret::{Policy, manager, note, owner_reference},
+        secret::{Policy, eso_manager, manager, note, owner_reference},
     },
 };
 
-/// How ESO's field managers begin; the name of the ExternalSecret follows, or a hash where that is long.
-const ESO_MANAGER: &str = "externalsecrets.external-secrets.io/";
-/// The longest field manager that ESO writes in full.
-const LONGEST: usize = 63;
 /// What we note on a Secret.
 const NOTES: [&str; 4] = [annotations::INPUTS, annotations::ITEMS, annotations::DATA, annotations::RESTARTED];
 /// How we label a Secret.
 const LABELS: [&str; 5] =
     [labels::MANAGED_BY, labels::OWNER_KIND, labels::OWNER_NAME, labels::OWNER_NAMESPACE, labels::OWNER_UID];
-
-/// The field manager with which ESO writes for an ExternalSecret, as far as a Secret tells: of a long name ESO uses a
-/// hash, which is that of this ExternalSecret only where no other one has written too.
-pub fn eso_manager(meta: &ObjectMeta, name: &str) -> Option<String> {
-    let plain = format!("{ESO_MANAGER}{name}");
-    if plain.len() <= LONGEST {
-        return Some(plain);
-    }
-    let hashed = format!("{ESO_MANAGER}sha3/");
-    let mut all: Vec<&str> =
-        meta.managed_fields.iter().flatten().filter_map(|entry| entry.manager.as_deref()).collect();
-    all.retain(|manager| manager.starts_with(&hashed));
-    all.sort_unstable();
-    all.dedup();
-    if let [one] = all.as_slice() { Some((*one).to_owned()) } else { None }
-}
-
-/// Whether ESO has written to a Secret for this ExternalSecret.
-pub fn is_of_eso(meta: &ObjectMeta, name: &str) -> bool {
-    let eso = eso_manager(meta, name);
-    eso.is_some() && meta.managed_fields.iter().flatten().any(|entry| entry.manager == eso)
-}
 
 /// The patch by which an ExternalSecret of ours gets the Secret of `before`, the one of ESO's kind that it replaces. The
 /// Secret has its new owner before anything is fetched: the old one may be deleted at any moment, and would take the

@@ -9,6 +9,7 @@ use crate::api::{
     external_secret::Binding,
     store::{ChangeDetection, StoreStatus},
 };
+use crate::core::secret::eso_manager;
 
 fn object(json: serde_json::Value) -> EsoExternalSecret {
     let mut object = json!({

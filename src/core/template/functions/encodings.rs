@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{Args, Outcome, binary, functions, json, string, yaml};
-use crate::core::rewrite;
+use crate::core::lenient;
 
 functions! {
     "b32dec" 1..=1 |args| string(binary::to_text(&base32_decode(args.text(0)?).ok_or("the value is not base32")?));
@@ -25,7 +25,7 @@ functions! {
 /// As Go, which takes no notice of line ends.
 fn base64_decode(text: &str) -> Option<Vec<u8>> {
     let plain: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    rewrite::STANDARD.decode(plain).ok()
+    lenient::STANDARD.decode(plain).ok()
 }
 
 fn from_json(args: &Args) -> Outcome {
