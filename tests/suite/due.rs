@@ -1,4 +1,5 @@
-//! What runs by itself, at its time. Each waits for minutes, and beside the others.
+//! What takes its minutes, so that it runs beside what else does: runs at their times, and a mover that is slow.
 
 mod herd;
+mod progress;
 mod scheduled;

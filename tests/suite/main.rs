@@ -20,7 +20,6 @@ mod eso;
 mod kills;
 mod messages;
 mod metrics;
-mod progress;
 mod proxy;
 mod quiet;
 mod restores;
