@@ -344,7 +344,7 @@ pub struct ClaimStatus {
     pub reason: String,
 }
 
-/// How a run ended.
+/// How a run ended: the worst last, which is shown where there are several.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RunResult {
     /// All was read and stored.

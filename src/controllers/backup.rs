@@ -104,10 +104,8 @@ fn wake_repository(ctx: &Context, key: &RepositoryKey, namespace: Option<&str>) 
 
 /// Has those looked at that wait for a place.
 pub(crate) fn wake_queued(ctx: &Context) {
-    let (waits, now) = (|status: &VolumeBackupStatus| status.phase == Some(BackupPhase::Queued), ctx.now());
-    ctx.stores
-        .backups
-        .wake_where(|backup| backup.status.as_ref().is_some_and(waits) || backup::is_between_attempts(backup, now));
+    let now = ctx.now();
+    ctx.stores.backups.wake_where(|backup| backup::is_queued(backup, now));
 }
 
 /// Waits until what a plan looks up in the stores is there.

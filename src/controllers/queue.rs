@@ -46,8 +46,7 @@ impl Queue {
         let since = state.waiting.get(&who.uid).map_or(who.since, |known| known.since.min(who.since));
         let uid = who.uid.clone();
         state.waiting.insert(uid.clone(), Waiting { since, ..who });
-        let (running, waiting): (Vec<Running>, Vec<Waiting>) =
-            (state.running.values().cloned().collect(), state.waiting.values().cloned().collect());
+        let (running, waiting) = state.all();
         queue::turn(&uid, &running, &waiting, self.limit, now)?;
         if let Some(Waiting { uid, namespace, repositories, .. }) = state.waiting.remove(&uid) {
             let repositories = repositories.into_iter().map(|(key, _)| key).collect();
@@ -70,10 +69,7 @@ impl Queue {
 
     /// The place of each that waits, from 1, by its uid.
     pub fn places(&self, now: Time) -> HashMap<String, usize> {
-        let state = self.lock();
-        let (running, waiting): (Vec<Running>, Vec<Waiting>) =
-            (state.running.values().cloned().collect(), state.waiting.values().cloned().collect());
-        drop(state);
+        let (running, waiting) = self.lock().all();
         queue::order(&running, &waiting, now).into_iter().map(|of| of.uid.clone()).zip(1..).collect()
     }
 
@@ -83,6 +79,10 @@ impl Queue {
 }
 
 impl State {
+    fn all(&self) -> (Vec<Running>, Vec<Waiting>) {
+        (self.running.values().cloned().collect(), self.waiting.values().cloned().collect())
+    }
+
     fn take(&mut self, who: Running) {
         self.waiting.remove(&who.uid);
         self.running.entry(who.uid.clone()).or_insert(who);

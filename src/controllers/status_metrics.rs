@@ -16,7 +16,10 @@ use crate::{
         repository::{ClusterResticRepository, ResticRepository},
     },
     controllers::queue::Queue,
-    core::{backup, repository, series::Family},
+    core::{
+        backup, repository,
+        series::{Metric, Page},
+    },
 };
 
 /// The objects, and where those stand that wait.
@@ -37,9 +40,10 @@ impl Collector for StatusMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let now = Utc::now();
         let places = self.queue.places(now);
-        let backups = backup::families(&self.backups.state(), |uid| places.get(uid).copied(), now);
-        let repositories = repository::families(&self.repositories.state(), &self.cluster_repositories.state());
-        for Family { name, help, samples } in backups.into_iter().chain(repositories) {
+        let mut page = Page::default();
+        backup::measure(&mut page, &self.backups.state(), |uid| places.get(uid).copied(), now);
+        repository::measure(&mut page, &self.repositories.state(), &self.cluster_repositories.state());
+        for (Metric(name, help), samples) in page.0 {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (labels, value) in samples {
                 ConstGauge::new(value).encode(family.encode_family(&labels)?)?;

@@ -1,5 +1,5 @@
 //! Vaults and items as 1Password Connect sends them (its published API). Unknown fields are ignored, and
-//! `passwordDetails`, which holds old passwords, is not declared, so that it is dropped while reading.
+//! `passwordDetails`, which holds old passwords, is not declared, so that no [`Item`] has it.
 
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::value::RawValue;

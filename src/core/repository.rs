@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-pub use series::families;
+pub use series::measure;
 
 /// How often a repository that is not reachable is asked.
 const PERIOD: i64 = 300;

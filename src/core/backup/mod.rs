@@ -38,7 +38,7 @@ use crate::{
 pub use declared::{claim_names, repository_keys};
 pub(crate) use mover::rate_limits;
 pub use results::{FRESH, LAST_RUN, not_good};
-pub use series::families;
+pub use series::measure;
 
 /// The longest time without a look, whatever is awaited.
 const BACKSTOP: std::time::Duration = std::time::Duration::from_mins(10);
@@ -212,8 +212,18 @@ pub fn running(backup: &VolumeBackup, now: Time) -> Option<&Run> {
 
 /// Whether a run has failed and will be tried again.
 pub fn is_between_attempts(backup: &VolumeBackup, now: Time) -> bool {
-    let Some(VolumeBackupStatus { run: Some(run), phase, .. }) = &backup.status else { return false };
-    *phase == Some(BackupPhase::Cleaning) && run::retry_at(backup, run, now).is_some()
+    next_attempt_at(backup, now).is_some()
+}
+
+/// Whether a run waits for its place: the first attempt, or a later one whose time has come.
+pub fn is_queued(backup: &VolumeBackup, now: Time) -> bool {
+    let phase = backup.status.as_ref().and_then(|status| status.phase);
+    phase == Some(BackupPhase::Queued) || next_attempt_at(backup, now).is_some_and(|at| at <= now)
+}
+
+fn next_attempt_at(backup: &VolumeBackup, now: Time) -> Option<Time> {
+    let status = backup.status.as_ref().filter(|status| status.phase == Some(BackupPhase::Cleaning))?;
+    run::retry_at(backup, status.run.as_ref()?, now)
 }
 
 /// The object as the owner of a run's children.

@@ -246,10 +246,10 @@ pub(super) fn record(status: &mut VolumeBackupStatus, run: &Run, generation: Opt
     for record in new.iter().filter(|record| record.result == RunResult::Succeeded) {
         good(status, record, run.attempt_started_at);
     }
-    status.last_result = new.iter().map(|record| record.result).max_by_key(|result| badness(*result));
+    status.last_result = new.iter().map(|record| record.result).max();
     for repository in &mut status.repositories {
         let records: Vec<&RunRecord> = new.iter().filter(|new| new.repository == repository.repository).collect();
-        if let Some(worst) = records.iter().max_by_key(|record| badness(record.result)) {
+        if let Some(worst) = records.iter().max_by_key(|record| record.result) {
             last_run(repository, worst, generation, now);
         }
     }
@@ -333,18 +333,8 @@ pub(super) fn accept_suspects(backup: &VolumeBackup, status: &mut VolumeBackupSt
         if let Some(repository) = repository.filter(|_| newest) {
             last_run(repository, &record, backup.metadata.generation, record.time);
             let of_newest = status.runs.iter().filter(|run| run.id == record.id);
-            status.last_result = of_newest.map(|run| run.result).max_by_key(|result| badness(*result));
+            status.last_result = of_newest.map(|run| run.result).max();
         }
-    }
-}
-
-/// The order in which results matter: the worst is shown.
-pub(super) fn badness(result: RunResult) -> u8 {
-    match result {
-        RunResult::Succeeded => 0,
-        RunResult::Partial => 1,
-        RunResult::Suspect => 2,
-        RunResult::Failed => 3,
     }
 }
 
@@ -352,7 +342,7 @@ pub(super) fn badness(result: RunResult) -> u8 {
 pub(super) fn idle_message(status: &VolumeBackupStatus) -> String {
     let newest = status.runs.first().map(|newest| newest.id.clone());
     let of_newest = status.runs.iter().filter(|record| Some(&record.id) == newest.as_ref());
-    let last = match of_newest.max_by_key(|record| badness(record.result)) {
+    let last = match of_newest.max_by_key(|record| record.result) {
         None => String::new(),
         Some(worst) => match (worst.result, &worst.message) {
             (RunResult::Failed, Some(message)) => format!("the last run failed: {message}; "),

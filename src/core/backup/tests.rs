@@ -14,6 +14,7 @@ use crate::{
         conditions,
         effect::{self, On},
         problem::Reason,
+        series::Page,
         task::{Answer, BackedUp, FailureKind, Outcome},
     },
 };
@@ -186,12 +187,9 @@ fn a_run_that_waits_says_so_once() {
 fn the_series_say_how_it_went() {
     let mut cluster = cluster(json!({}));
     let page = |cluster: &Cluster, place: Option<usize>| {
-        let families = families(&[std::sync::Arc::new(cluster.backup.clone())], |_| place, cluster.now);
-        let line = |(labels, value): &(crate::core::series::Labels, i64)| {
-            let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            format!("{} {value}", labels.join(" "))
-        };
-        families.iter().map(|of| (of.name, of.samples.iter().map(line).collect::<Vec<_>>())).collect::<Vec<_>>()
+        let mut page = Page::default();
+        measure(&mut page, &[std::sync::Arc::new(cluster.backup.clone())], |_| place, cluster.now);
+        page.lines()
     };
     let new = page(&cluster, Some(3));
     cluster.now = time("2026-09-24T12:00:01Z");
@@ -217,6 +215,7 @@ fn the_next_attempt_asks_for_a_place_of_its_own() {
         cluster.step();
     }
     assert_eq!((running(&cluster.backup, cluster.now), &cluster.place), (None, &Place::Unasked), "others may run");
+    assert!(!is_queued(&cluster.backup, cluster.now), "a free place is of no use to it yet");
     cluster.now += chrono::Duration::minutes(1);
     cluster.place = Place::Full("4 movers run, the cluster's limit".to_owned());
     let mut waits = || {
@@ -226,6 +225,7 @@ fn the_next_attempt_asks_for_a_place_of_its_own() {
         cluster.writes
     };
     assert_eq!(waits(), waits(), "it is said once");
+    assert!(is_queued(&cluster.backup, cluster.now));
     let message = "attempt 2 waits for its place: 4 movers run, the cluster's limit";
     assert_eq!(cluster.status().message.as_deref(), Some(message));
     assert!(cluster.jobs.is_empty() && cluster.snapshots.is_empty());

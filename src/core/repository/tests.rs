@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use insta::assert_yaml_snapshot;
 use serde_json::json;
 
@@ -6,6 +8,7 @@ use crate::{
     api::{labels, repository::Base},
     core::{
         mover_state::MoverState,
+        series::Page,
         task::{Answer, Failure, FailureKind, Outcome},
     },
 };
@@ -28,16 +31,15 @@ fn the_series_say_what_is_there() {
     of_cluster.status = serde_json::from_value(status).unwrap();
     let mut own = ResticRepository::new("own", serde_json::from_value(spec).unwrap());
     own.metadata.namespace = Some("media".to_owned());
-    let unseen = families(&[std::sync::Arc::new(own.clone())], &[std::sync::Arc::new(of_cluster.clone())]);
-    own.status = Some(RepositoryStatus::default());
-    let families = families(&[std::sync::Arc::new(own)], &[std::sync::Arc::new(of_cluster)]);
-    assert_eq!(families[1..], unseen[1..], "what was not looked at says no more than that it is not ready");
-    let line = |(labels, value): &(crate::core::series::Labels, i64)| {
-        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        format!("{} {value}", labels.join(" "))
+    let page = |own: &ResticRepository| {
+        let mut page = Page::default();
+        measure(&mut page, &[Arc::new(own.clone())], &[Arc::new(of_cluster.clone())]);
+        page.lines()
     };
-    let page = families.iter().map(|of| (of.name, of.samples.iter().map(line).collect::<Vec<_>>()));
-    assert_yaml_snapshot!(page.collect::<Vec<_>>());
+    let unseen = page(&own);
+    own.status = Some(RepositoryStatus::default());
+    assert_eq!(page(&own)[1..], unseen, "what was not looked at says no more than that it is not ready");
+    assert_yaml_snapshot!(page(&own));
 }
 
 /// A repository object in a cluster that is as small as can be.
