@@ -5,7 +5,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::{
     api::{
-        backup::{BackupPhase, Run, RunRecord, VolumeBackup},
+        backup::{BackupPhase, RepositoryKey, Run, VolumeBackup},
         common::Time,
         foreign::VolumeSnapshot,
     },
@@ -29,10 +29,7 @@ pub(super) fn clean(backup: &VolumeBackup, run: &Run, world: &World, seen: &Obse
     match retry_at(backup, run, now) {
         Some(at) if at > now => Step::Wait((at - now).to_std().unwrap_or(SOON)),
         Some(at) => match &seen.place {
-            Place::Unasked => {
-                let keys = run.repositories.iter().filter(|key| again(run).any(|record| record.repository == **key));
-                Step::Ask(declared::waiting(backup, seen, run.trigger, at, keys))
-            }
+            Place::Unasked => Step::Ask(declared::waiting(backup, seen, run.trigger, at, again(run))),
             Place::Granted => write(backup, |status| {
                 status.phase = Some(BackupPhase::Snapshotting);
                 status.message = Some("a snapshot is made".to_owned());
@@ -61,22 +58,24 @@ fn finish(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed, now:
 fn next_attempt(backup: &VolumeBackup, run: &Run, world: &World, now: Time) -> Run {
     let uid = backup.uid().unwrap_or_default();
     let unique = format!("{} attempt {}", run.id, run.attempt + 1);
-    let repositories = run.repositories.iter().filter(|key| again(run).any(|record| record.repository == **key));
     Run {
         id: names::run_id(&world.cluster, &backup.name_any(), &uid, &unique),
         attempt: run.attempt + 1,
         attempt_started_at: now,
         results: run.results.iter().filter(|record| !results::is_worth_a_retry(record)).cloned().collect(),
-        repositories: repositories.cloned().collect(),
+        repositories: again(run).cloned().collect(),
         volumes: vec![],
         progress: None,
         ..run.clone()
     }
 }
 
-/// What failed and is tried again.
-fn again(run: &Run) -> impl Iterator<Item = &RunRecord> {
-    run.results.iter().filter(|record| results::is_worth_a_retry(record))
+/// The repositories into which it is tried again.
+fn again(run: &Run) -> impl Iterator<Item = &RepositoryKey> {
+    let failed = |key: &RepositoryKey| {
+        run.results.iter().any(|record| record.repository == *key && results::is_worth_a_retry(record))
+    };
+    run.repositories.iter().filter(move |key| failed(key))
 }
 
 /// The next attempt has to wait: why there was no place at first is written once.
