@@ -1,8 +1,8 @@
-//! The `strongroom` program: the controller, the mover, and what belongs to them.
+//! The `strongroom` program: the controller, the mover, and the commands for people.
 
 use std::{net::SocketAddr, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use strongroom::{
     controllers::run::{Settings, run},
     core::job::Image,
@@ -32,6 +32,10 @@ enum Command {
     Controller(Box<ControllerArgs>),
     /// Runs what a Job was made for (started by the operator, not by people).
     Mover,
+    /// What people do.
+    #[cfg(feature = "cli")]
+    #[command(flatten)]
+    People(strongroom::cli::Command),
 }
 
 /// What the operator is told at its start.
@@ -89,9 +93,48 @@ impl From<ControllerArgs> for Settings {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let mut command = Cli::command();
+    #[cfg(feature = "cli")]
+    let program = strongroom::cli::program(std::env::args_os().next().as_deref());
+    #[cfg(feature = "cli")]
+    {
+        command = command.bin_name(program);
+    }
+    let parsed = Cli::from_arg_matches(&command.get_matches_mut()).unwrap_or_else(|error| error.exit());
+    match parsed.command {
         Command::Controller(args) => controller(*args),
         Command::Mover => mover(),
+        #[cfg(feature = "cli")]
+        Command::People(command) => people(command, program),
+    }
+}
+
+/// Does what somebody asks for at a command line.
+#[cfg(feature = "cli")]
+fn people(command: strongroom::cli::Command, program: &'static str) -> ExitCode {
+    use std::io::{IsTerminal, Write, stderr, stdin, stdout};
+
+    use strongroom::cli::{Console, Failure, Outcome};
+
+    let ready = rustls::crypto::ring::default_provider().install_default().is_ok();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (true, Ok(runtime)) = (ready, runtime) else { return ExitCode::FAILURE };
+    let mut console = Console {
+        input: stdin().lock(),
+        output: stdout().lock(),
+        asks: stdin().is_terminal() && stdout().is_terminal(),
+        redraws: stdout().is_terminal(),
+        program,
+    };
+    match runtime.block_on(strongroom::cli::run(command, &mut console)) {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Bad) => ExitCode::FAILURE,
+        // Whoever reads has seen enough.
+        Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(stderr(), "error: {failure}");
+            ExitCode::FAILURE
+        }
     }
 }
 

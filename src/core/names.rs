@@ -105,3 +105,38 @@ pub fn accept_command(resource: &str, namespace: Option<&str>, name: &str, id: &
     let namespace = namespace.map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
     format!("`kubectl annotate {resource}{namespace} {name} --overwrite {}={id}`", annotations::ACCEPT)
 }
+
+/// The id that a message asks to accept, where it holds the [`accept_command`] of this object.
+pub fn asked_to_accept<'a>(message: &'a str, resource: &str, namespace: Option<&str>, name: &str) -> Option<&'a str> {
+    let command = accept_command(resource, namespace, name, "");
+    let (_, rest) = message.rsplit_once(command.trim_end_matches('`'))?;
+    rest.split_once('`').map(|(id, _)| id).filter(|id| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_asks_to_be_accepted_is_read_back(
+            before in any::<String>(),
+            namespace in proptest::option::of("[a-z]{1,8}"),
+            name in "[a-z][a-z0-9-]{0,8}",
+            id in "[0-9a-f]{8}",
+            after in any::<String>(),
+        ) {
+            let message = |name: &str| {
+                format!("{before}{}{after}", accept_command("volumebackup", namespace.as_deref(), name, &id))
+            };
+            let asked = |message: &str| {
+                asked_to_accept(message, "volumebackup", namespace.as_deref(), &name).map(str::to_owned)
+            };
+            prop_assert_eq!(asked(&message(&name)), Some(id.clone()));
+            prop_assert_eq!(asked(&message("another")), None, "that is of another object");
+            prop_assert_eq!(asked(&before), None);
+        }
+    }
+}

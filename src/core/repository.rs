@@ -150,8 +150,17 @@ impl Subject {
     }
 
     fn accept_command(&self, id: &str) -> String {
-        let resource = self.kind.as_str().to_lowercase();
-        names::accept_command(&resource, self.metadata.namespace.as_deref(), self.name(), id)
+        names::accept_command(&self.resource(), self.metadata.namespace.as_deref(), self.name(), id)
+    }
+
+    /// The id that a message of its status asks to accept.
+    pub fn asked_to_accept<'a>(&self, message: &'a str) -> Option<&'a str> {
+        names::asked_to_accept(message, &self.resource(), self.metadata.namespace.as_deref(), self.name())
+    }
+
+    /// What kubectl calls it.
+    fn resource(&self) -> String {
+        self.kind.as_str().to_lowercase()
     }
 
     fn accepted(&self, id: &str) -> bool {

@@ -14,6 +14,7 @@ mod audit;
 mod backups;
 mod bench;
 mod canary;
+mod cli;
 mod declared;
 mod due;
 mod eso;

@@ -38,12 +38,15 @@ use crate::{
 pub use declared::{claim_names, repository_keys};
 pub(crate) use mover::rate_limits;
 pub use results::{FRESH, LAST_RUN, not_good};
+pub(crate) use results::{size, summary};
 pub use series::measure;
 
 /// The longest time without a look, whatever is awaited.
 const BACKSTOP: std::time::Duration = std::time::Duration::from_mins(10);
 /// The kind's name, in labels.
 pub const KIND: &str = "VolumeBackup";
+/// What kubectl calls it.
+const RESOURCE: &str = "volumebackup";
 
 /// What is true of the whole cluster.
 #[derive(Clone, Debug)]
@@ -253,11 +256,16 @@ fn accepted(backup: &VolumeBackup, id: &str) -> bool {
 
 /// The command that accepts it.
 fn accept_command(backup: &VolumeBackup, id: &str) -> String {
-    names::accept_command("volumebackup", backup.metadata.namespace.as_deref(), &backup.name_any(), id)
+    names::accept_command(RESOURCE, backup.metadata.namespace.as_deref(), &backup.name_any(), id)
+}
+
+/// The id that a message of its status asks to accept.
+pub fn asked_to_accept<'a>(backup: &VolumeBackup, message: &'a str) -> Option<&'a str> {
+    names::asked_to_accept(message, RESOURCE, backup.metadata.namespace.as_deref(), &backup.name_any())
 }
 
 /// The first characters of an id, as people see it.
-fn short(id: &str) -> &str {
+pub(crate) fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 

@@ -357,7 +357,7 @@ pub(super) fn idle_message(status: &VolumeBackupStatus) -> String {
 }
 
 /// A good run in a few words.
-pub(super) fn summary(record: &RunRecord) -> String {
+pub(crate) fn summary(record: &RunRecord) -> String {
     let id = short(record.snapshot.as_deref().unwrap_or_default());
     format!(
         "snapshot {id}: {} files, {}, {} added, in {} s",
@@ -369,7 +369,7 @@ pub(super) fn summary(record: &RunRecord) -> String {
 }
 
 /// Bytes for people.
-fn size(bytes: i64) -> String {
+pub(crate) fn size(bytes: i64) -> String {
     let mut rest = bytes;
     let mut tenths = 0;
     for unit in ["B", "KiB", "MiB", "GiB"] {

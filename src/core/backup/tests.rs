@@ -11,7 +11,7 @@ use crate::{
         common::ConditionStatus,
     },
     core::{
-        conditions,
+        conditions, confirm,
         effect::{self, On},
         problem::Reason,
         series::Page,
@@ -34,6 +34,11 @@ fn ready(cluster: &Cluster) -> (ConditionStatus, String, String) {
     let status = cluster.status();
     let ready = conditions::get(&status.conditions, conditions::READY).unwrap().clone();
     (ready.status, ready.reason, ready.message)
+}
+
+/// The ids that the object asks to accept.
+fn asked(cluster: &Cluster) -> Vec<String> {
+    confirm::of_backup(&cluster.backup).into_iter().map(|question| question.id).collect()
 }
 
 fn last_run(cluster: &Cluster) -> (String, String) {
@@ -401,8 +406,10 @@ fn much_less_than_before_is_suspect_until_accepted() {
     assert_eq!((status.phase, ready(&cluster).0), (Some(BackupPhase::Idle), ConditionStatus::True));
     assert_yaml_snapshot!(last_run(&cluster));
     let id = status.runs[0].snapshot.as_ref().unwrap()[..8].to_owned();
+    assert_eq!(asked(&cluster), [id.as_str()]);
     cluster.backup.annotations_mut().insert(annotations::ACCEPT.to_owned(), id);
     cluster.settle();
+    assert_eq!(asked(&cluster), [""; 0]);
     let status = cluster.status();
     assert_eq!((status.last_result, status.snapshots.len()), (Some(RunResult::Succeeded), 2));
     assert_eq!(last_run(&cluster).0, "Succeeded");
@@ -424,7 +431,7 @@ fn a_history_does_not_fork_unasked() {
     let (status, reason, message) = ready(&cluster);
     assert_eq!((status, reason.as_str()), (ConditionStatus::False, "RepositoryChanged"));
     assert_yaml_snapshot!(message);
-    let id = message.rsplit_once('=').unwrap().1.trim_end_matches('`').to_owned();
+    let id = asked(&cluster).remove(0);
     cluster.backup.annotations_mut().insert(annotations::ACCEPT.to_owned(), id);
     cluster.settle();
     assert_eq!(cluster.status().phase, Some(BackupPhase::Idle));

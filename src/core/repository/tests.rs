@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     api::{labels, repository::Base},
     core::{
+        confirm,
         mover_state::MoverState,
         series::Page,
         task::{Answer, Failure, FailureKind, Outcome},
@@ -136,8 +137,8 @@ impl Place {
     }
 
     fn accept(&mut self) {
-        let id = self.ready().1.rsplit_once('=').unwrap().1.trim_end_matches('`').to_owned();
-        self.annotate(annotations::ACCEPT, &id);
+        let [question] = &confirm::of_repository(&self.subject)[..] else { panic!("{:?}", self.ready()) };
+        self.annotate(annotations::ACCEPT, &question.id);
         self.settle();
     }
 }
