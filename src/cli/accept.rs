@@ -80,7 +80,8 @@ async fn find(cluster: &Cluster, target: &Target) -> Result<Asking, Failure> {
     let mut found = vec![];
     for kind in kinds {
         let questions = Box::pin(questions(cluster, kind, name)).await;
-        let questions = questions.map_err(|error| cluster.failure(&format!("read {} {name}", kind.as_str()), &error))?;
+        let questions =
+            questions.map_err(|error| cluster.failure(&format!("read {} {name}", kind.as_str()), &error))?;
         found.extend(questions.map(|questions| Asking { kind, questions }));
     }
     let asking = found.iter().filter(|of| !of.questions.is_empty()).count();

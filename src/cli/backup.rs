@@ -29,7 +29,15 @@ pub struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Follow the run to its end.
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true
+    )]
     wait: bool,
     /// Follow it no longer than this, such as 30m; the run goes on. Default: to its end.
     #[arg(long, value_name = "DURATION")]
@@ -123,7 +131,8 @@ mod tests {
     fn shown(redraws: bool) -> String {
         let mut console = Console { input: &b""[..], output: vec![], asks: false, redraws, program: "strongroom" };
         let mut shown = Shown::default();
-        for (text, key) in [("Queued", "q"), ("BackingUp: 1 %", "b0"), ("BackingUp: 2 %", "b0"), ("BackingUp: 11 %", "b1")]
+        for (text, key) in
+            [("Queued", "q"), ("BackingUp: 1 %", "b0"), ("BackingUp: 2 %", "b0"), ("BackingUp: 11 %", "b1")]
         {
             shown.show(&mut console, Line { text: text.to_owned(), key: key.to_owned() }).unwrap();
         }

@@ -78,9 +78,9 @@ fn no_config(why: &str) -> Failure {
 
 impl Cluster {
     /// The objects of a kind, in one namespace or in all.
-    pub(super) async fn list<K: Object>(&self, namespace: Option<&str>) -> Result<Vec<K>, kube::Error>
+    pub(super) async fn list<K>(&self, namespace: Option<&str>) -> Result<Vec<K>, kube::Error>
     where
-        K: Resource<Scope = NamespaceResourceScope>,
+        K: Object + Resource<Scope = NamespaceResourceScope>,
     {
         let api: Api<K> = match namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
@@ -95,9 +95,9 @@ impl Cluster {
     }
 
     /// The objects of a kind in the namespace that is meant.
-    pub(super) fn api<K: Object>(&self) -> Api<K>
+    pub(super) fn api<K>(&self) -> Api<K>
     where
-        K: Resource<Scope = NamespaceResourceScope>,
+        K: Object + Resource<Scope = NamespaceResourceScope>,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
     }

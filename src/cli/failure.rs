@@ -4,6 +4,8 @@ use std::{error::Error, io};
 
 use kube::core::Status;
 
+use crate::core::table::plain;
+
 /// Why a command could not do its work, for people.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -19,7 +21,7 @@ impl Failure {
     /// A failure, in one line.
     pub(super) fn new(message: impl Into<String>) -> Self {
         let message: String = message.into();
-        Self::Message(message.split_whitespace().collect::<Vec<_>>().join(" "))
+        Self::Message(plain(&message.split_whitespace().collect::<Vec<_>>().join(" ")))
     }
 
     /// What the cluster at `server` answered, when it was asked to do this.

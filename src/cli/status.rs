@@ -84,13 +84,9 @@ async fn look(cluster: &Cluster, namespace: Option<&str>, operator: String) -> R
 }
 
 /// The objects of all namespaces, or of the one that is asked for where only that is allowed; and whether it is all.
-async fn widely<K: Object>(
-    cluster: &Cluster,
-    namespace: Option<&str>,
-    action: &str,
-) -> Result<(Vec<K>, bool), Failure>
+async fn widely<K>(cluster: &Cluster, namespace: Option<&str>, action: &str) -> Result<(Vec<K>, bool), Failure>
 where
-    K: Resource<Scope = NamespaceResourceScope>,
+    K: Object + Resource<Scope = NamespaceResourceScope>,
 {
     match (cluster.list(None).await, namespace) {
         (Ok(found), _) => Ok((found, true)),

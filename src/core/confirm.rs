@@ -43,10 +43,7 @@ pub fn of_repository(subject: &Subject) -> Vec<Question> {
 }
 
 /// Each id once, with the first message that asks for it.
-fn questions<'a>(
-    messages: impl Iterator<Item = &'a String>,
-    id: impl Fn(&'a str) -> Option<&'a str>,
-) -> Vec<Question> {
+fn questions<'a>(messages: impl Iterator<Item = &'a String>, id: impl Fn(&'a str) -> Option<&'a str>) -> Vec<Question> {
     let mut found: Vec<Question> = vec![];
     for message in messages {
         let Some(id) = id(message).filter(|id| !found.iter().any(|known| known.id == *id)) else { continue };
@@ -102,7 +99,9 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTarget {
     /// No such kind.
-    #[error("{0} never asks for anything: write VolumeBackup/NAME, ResticRepository/NAME or ClusterResticRepository/NAME")]
+    #[error(
+        "{0} never asks for anything: write VolumeBackup/NAME, ResticRepository/NAME or ClusterResticRepository/NAME"
+    )]
     Kind(String),
     /// No name.
     #[error("the name is missing: write KIND/NAME, or NAME alone")]

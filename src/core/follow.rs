@@ -60,7 +60,8 @@ impl Follow {
         }
         let status = backup.status.clone().unwrap_or_default();
         let is = |handled: Option<&String>| handled == Some(&self.token);
-        let (seen, started) = (is(status.last_handled_reconcile_at.as_ref()), is(status.last_handled_force_at.as_ref()));
+        let (seen, started) =
+            (is(status.last_handled_reconcile_at.as_ref()), is(status.last_handled_force_at.as_ref()));
         let message = status.message.as_deref().unwrap_or_default();
         match (&status.run, started) {
             (Some(run), true) if run.trigger == RunTrigger::Manual => {
@@ -130,7 +131,10 @@ pub fn results(records: &[RunRecord]) -> (Vec<String>, bool) {
         words.extend(record.message.as_deref().map(plain));
         format!("{} into {}: {}: {}", record.claim, record.repository.name, record.result.as_str(), words.join("; "))
     };
-    let good = !records.is_empty() && records.iter().all(|record| record.result == RunResult::Succeeded);
+    if records.is_empty() {
+        return (vec!["the run has ended, and the status has no result of it".to_owned()], false);
+    }
+    let good = records.iter().all(|record| record.result == RunResult::Succeeded);
     (records.iter().map(line).collect(), good)
 }
 

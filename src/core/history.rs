@@ -39,12 +39,7 @@ impl History {
         let mut not_good: Vec<RunRecord> =
             status.runs.into_iter().filter(|record| record.result != RunResult::Succeeded).collect();
         not_good.sort_by_key(|record| Reverse(record.time));
-        Self {
-            namespace: backup.namespace().unwrap_or_default(),
-            name: backup.name_any(),
-            snapshots,
-            not_good,
-        }
+        Self { namespace: backup.namespace().unwrap_or_default(), name: backup.name_any(), snapshots, not_good }
     }
 
     /// For people, with how one is restored.
@@ -110,7 +105,11 @@ impl History {
         let from = if repositories { format!(", {}", reference(&newest.repository)) } else { String::new() };
         let (namespace, name) = (&self.namespace, &self.name);
         let mut hint = String::from("The newest is restored by this; ");
-        hint.push_str(if claims { "another time of the list goes into asOf" } else { "another id of the list does as well" });
+        hint.push_str(if claims {
+            "another time of the list goes into asOf"
+        } else {
+            "another id of the list does as well"
+        });
         if self.not_good.iter().any(|record| record.snapshot.is_some()) {
             hint.push_str(", and one that is not good is restored only by its id");
         }
@@ -181,7 +180,8 @@ mod tests {
             run("Succeeded", Some("abcdef01"), ""),
         ]);
         let several = json!([
-            snapshot("12345678", "data", &own, 12), snapshot("abcdef01", "media", &own, 12),
+            snapshot("12345678", "data", &own, 12),
+            snapshot("abcdef01", "media", &own, 12),
             snapshot("00112233", "data", &nas, 11),
         ]);
         let all = [(one, json!([])), (json!([]), runs.clone()), (several, runs), (json!([]), json!([]))];

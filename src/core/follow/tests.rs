@@ -25,7 +25,8 @@ fn record(id: &str, result: &str, message: &Value) -> Value {
         "result": result, "time": NEW, "message": message,
     });
     if result != "Failed" {
-        let found = json!({"snapshot": "0123456789abcdef", "files": 12, "bytes": 5_000_000, "added": 2048, "seconds": 7});
+        let found =
+            json!({"snapshot": "0123456789abcdef", "files": 12, "bytes": 5_000_000, "added": 2048, "seconds": 7});
         record.as_object_mut().unwrap().extend(found.as_object().unwrap().clone());
     }
     record
@@ -80,7 +81,8 @@ fn each_state_is_said() {
         ended(json!([record("radarr-1", "Succeeded", &json!(null)), record("radarr-0", "Failed", &json!("older"))])),
         ended(json!([record("radarr-1", "Partial", &json!("2 files could not be read: /a\n/b"))])),
         ended(json!([
-            record("radarr-1", "Succeeded", &json!(null)), record("radarr-1", "Failed", &json!("the password is wrong")),
+            record("radarr-1", "Succeeded", &json!(null)),
+            record("radarr-1", "Failed", &json!("the password is wrong")),
         ])),
         ended(json!([])),
     ];

@@ -139,18 +139,17 @@ fn doing(status: &VolumeBackupStatus) -> Option<String> {
     }
 }
 
-/// A restore, unless it has ended.
+/// A restore, unless it waits or has ended.
 pub(super) fn restore(restore: &VolumeRestore) -> Option<RestoreRow> {
     let status = restore.status.clone().unwrap_or_default();
     let step = match status.phase {
         None | Some(RestorePhase::Resolving) => 1,
-        Some(RestorePhase::Queued) => 2,
-        Some(RestorePhase::Restoring) => 3,
-        Some(RestorePhase::Checking) => 4,
-        Some(RestorePhase::Stopping) => 5,
-        Some(RestorePhase::Swapping) => 6,
+        Some(RestorePhase::Restoring) => 2,
+        Some(RestorePhase::Checking) => 3,
+        Some(RestorePhase::Stopping) => 4,
+        Some(RestorePhase::Swapping) => 5,
         Some(RestorePhase::Starting) => RestoreRow::STEPS,
-        Some(RestorePhase::Succeeded | RestorePhase::Failed) => return None,
+        Some(RestorePhase::Queued | RestorePhase::Succeeded | RestorePhase::Failed) => return None,
     };
     let ready = conditions::get(&status.conditions, conditions::READY);
     Some(RestoreRow {
@@ -167,7 +166,7 @@ pub(super) fn restore(restore: &VolumeRestore) -> Option<RestoreRow> {
 
 impl RestoreRow {
     /// Steps that a restore has, from looking for the snapshot to starting the app.
-    pub const STEPS: usize = 7;
+    pub const STEPS: usize = 6;
 }
 
 fn source(from: &RestoreSource) -> String {

@@ -78,7 +78,8 @@ fn run(trigger: &str, rest: &Value) -> Value {
 }
 
 fn backups() -> Vec<VolumeBackup> {
-    let good = json!([condition("Fresh", "True", "BackedUp", ""), condition("LastRunSucceeded", "True", "Succeeded", "")]);
+    let good =
+        json!([condition("Fresh", "True", "BackedUp", ""), condition("LastRunSucceeded", "True", "Succeeded", "")]);
     let stale = json!([
         condition("Fresh", "False", "Stale", "the last good backup is of 2026-09-20T00:00:00+00:00"),
         condition("LastRunSucceeded", "False", "RepositoryUnreachable", "no route to host"),
@@ -91,44 +92,77 @@ fn backups() -> Vec<VolumeBackup> {
         "bytesTotal": 3_650_722_201_i64, "secondsLeft": 150,
     });
     vec![
-        backup("media", "radarr", &json!({}), &json!({
-            "phase": "Idle", "nextRun": "2026-09-24T12:23:00Z", "lastSuccess": "2026-09-24T11:23:00Z",
-            "repositories": [into("nas", Some("2026-09-24T11:23:00Z"), &good)],
-        })),
-        backup("media", "sonarr", &json!({"claimNames": ["sonarr-config", "sonarr-data"]}), &json!({
-            "phase": "Idle", "nextRun": "2026-09-24T13:00:00Z", "lastSuccess": "2026-09-24T11:00:00Z",
-            "repositories": [
-                into("nas", Some("2026-09-24T11:00:00Z"), &good), into("s3", Some("2026-09-20T00:00:00Z"), &stale),
-            ],
-        })),
-        backup("media", "tiny", &json!({}), &json!({
-            "phase": "Idle", "conditions": ready("ByHand", ""), "repositories": [into("nas", None, &json!([
-                condition("LastRunSucceeded", "False", "Suspect", suspect),
-                condition("Fresh", "False", "NeverBackedUp", "no backup has succeeded yet"),
-            ]))],
-        })),
-        backup("media", "large", &json!({}), &json!({
-            "phase": "BackingUp", "message": "43 % of 300 files", "run": run("Schedule", &json!({"progress": progress})),
-            "lastSuccess": "2026-09-23T11:00:00Z", "nextRun": "2026-09-25T11:00:00Z",
-        })),
-        backup("office", "blocked", &json!({"repositoryRefs": [{"name": "gone"}]}), &json!({
-            "phase": "Blocked", "nextRun": "2026-09-24T11:00:00Z", "conditions": [condition("Ready", "False",
-            "RepositoryNotFound", "ClusterResticRepository gone does not exist: create it, or correct repositoryRefs")],
-        })),
-        backup("office", "paused", &json!({"suspend": true}), &json!({
-            "phase": "Suspended", "message": "suspend is set: no run starts", "lastSuccess": "2026-09-01T00:00:00Z",
-        })),
-        backup("office", "early", &json!({}), &json!({
-            "phase": "WaitingForClaim", "message": "the claim early does not exist: create it, or correct claimNames",
-        })),
+        backup(
+            "media",
+            "radarr",
+            &json!({}),
+            &json!({
+                "phase": "Idle", "nextRun": "2026-09-24T12:23:00Z", "lastSuccess": "2026-09-24T11:23:00Z",
+                "repositories": [into("nas", Some("2026-09-24T11:23:00Z"), &good)],
+            }),
+        ),
+        backup(
+            "media",
+            "sonarr",
+            &json!({"claimNames": ["sonarr-config", "sonarr-data"]}),
+            &json!({
+                "phase": "Idle", "nextRun": "2026-09-24T13:00:00Z", "lastSuccess": "2026-09-24T11:00:00Z",
+                "repositories": [
+                    into("nas", Some("2026-09-24T11:00:00Z"), &good), into("s3", Some("2026-09-20T00:00:00Z"), &stale),
+                ],
+            }),
+        ),
+        backup(
+            "media",
+            "tiny",
+            &json!({}),
+            &json!({
+                "phase": "Idle", "conditions": ready("ByHand", ""), "repositories": [into("nas", None, &json!([
+                    condition("LastRunSucceeded", "False", "Suspect", suspect),
+                    condition("Fresh", "False", "NeverBackedUp", "no backup has succeeded yet"),
+                ]))],
+            }),
+        ),
+        backup(
+            "media",
+            "large",
+            &json!({}),
+            &json!({
+                "phase": "BackingUp", "message": "43 % of 300 files", "run": run("Schedule", &json!({"progress": progress})),
+                "lastSuccess": "2026-09-23T11:00:00Z", "nextRun": "2026-09-25T11:00:00Z",
+            }),
+        ),
+        backup(
+            "office",
+            "blocked",
+            &json!({"repositoryRefs": [{"name": "gone"}]}),
+            &json!({
+                "phase": "Blocked", "nextRun": "2026-09-24T11:00:00Z", "conditions": [condition("Ready", "False",
+                "RepositoryNotFound", "ClusterResticRepository gone does not exist: create it, or correct repositoryRefs")],
+            }),
+        ),
+        backup(
+            "office",
+            "paused",
+            &json!({"suspend": true}),
+            &json!({
+                "phase": "Suspended", "message": "suspend is set: no run starts", "lastSuccess": "2026-09-01T00:00:00Z",
+            }),
+        ),
+        backup(
+            "office",
+            "early",
+            &json!({}),
+            &json!({
+                "phase": "WaitingForClaim", "message": "the claim early does not exist: create it, or correct claimNames",
+            }),
+        ),
         backup("office", "unseen", &json!({}), &Value::Null),
     ]
 }
 
 fn queued() -> (Vec<VolumeBackup>, Vec<VolumeRestore>) {
-    let waits = |since: &str| {
-        json!({"phase": "Queued", "nextRun": since, "message": "waits for its place: 4 movers run, the cluster's limit"})
-    };
+    let waits = |since: &str| json!({"phase": "Queued", "nextRun": since, "message": "waits for its place: 4 movers run, the cluster's limit"});
     let mut asked = backup("media", "asked", &json!({}), &waits("2026-09-24T13:00:00Z"));
     let annotations = asked.metadata.annotations.get_or_insert_default();
     for name in ["requestedAt", "forceAt"] {
@@ -154,16 +188,28 @@ fn queued() -> (Vec<VolumeBackup>, Vec<VolumeRestore>) {
         asked,
     ];
     let restores = vec![
-        restore("media", "later", &json!({
-            "phase": "Queued", "conditions": ready("VolumeRestore soon of the same claims goes first; the app runs"),
-        })),
-        restore("media", "soon", &json!({
-            "phase": "Queued", "volumes": [volume], "conditions": ready("4 movers run, the cluster's limit; the app runs"),
-        })),
-        restore("office", "runs", &json!({
-            "phase": "Restoring", "startedAt": "2026-09-24T11:57:00Z", "progress": {"percent": 7, "filesDone": 0,
-            "filesTotal": 0, "bytesDone": 0, "bytesTotal": 0}, "conditions": ready("restoring into a new volume"),
-        })),
+        restore(
+            "media",
+            "later",
+            &json!({
+                "phase": "Queued", "conditions": ready("VolumeRestore soon of the same claims goes first; the app runs"),
+            }),
+        ),
+        restore(
+            "media",
+            "soon",
+            &json!({
+                "phase": "Queued", "volumes": [volume], "conditions": ready("4 movers run, the cluster's limit; the app runs"),
+            }),
+        ),
+        restore(
+            "office",
+            "runs",
+            &json!({
+                "phase": "Restoring", "startedAt": "2026-09-24T11:57:00Z", "progress": {"percent": 7, "filesDone": 0,
+                "filesTotal": 0, "bytesDone": 0, "bytesTotal": 0}, "conditions": ready("restoring into a new volume"),
+            }),
+        ),
         restore("office", "done", &json!({"phase": "Succeeded"})),
     ];
     (backups, restores)
@@ -175,12 +221,20 @@ fn seen() -> Seen {
     Seen {
         backups: backups(),
         repositories: vec![
-            repository("nas", true, &json!({
-                "phase": "Ready", "backups": 12, "lastReachableAt": "2026-09-24T11:58:30Z",
-            })),
-            repository("s3", false, &json!({
-                "phase": "BaseMissing", "backups": 1, "conditions": [condition("Ready", "False", "BaseMissing", missing)],
-            })),
+            repository(
+                "nas",
+                true,
+                &json!({
+                    "phase": "Ready", "backups": 12, "lastReachableAt": "2026-09-24T11:58:30Z",
+                }),
+            ),
+            repository(
+                "s3",
+                false,
+                &json!({
+                    "phase": "BaseMissing", "backups": 1, "conditions": [condition("Ready", "False", "BaseMissing", missing)],
+                }),
+            ),
         ],
         claims: Some(vec![
             claim("media", "radarr", &json!({})),

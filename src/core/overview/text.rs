@@ -63,12 +63,16 @@ impl Overview {
             let namespace = namespace.map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
             asks.then(|| format!("To see and accept what it asks: {program} accept {object}{namespace}"))
         };
-        lines.extend(self.repositories.iter().filter_map(|row| {
-            asks(row.asks, format!("{}/{}", row.kind.as_str(), row.name), row.namespace.as_deref())
-        }));
-        lines.extend(self.backups.iter().filter_map(|row| {
-            asks(row.asks, format!("VolumeBackup/{}", row.name), Some(&row.namespace))
-        }));
+        lines.extend(
+            self.repositories.iter().filter_map(|row| {
+                asks(row.asks, format!("{}/{}", row.kind.as_str(), row.name), row.namespace.as_deref())
+            }),
+        );
+        lines.extend(
+            self.backups
+                .iter()
+                .filter_map(|row| asks(row.asks, format!("VolumeBackup/{}", row.name), Some(&row.namespace))),
+        );
         lines.extend(self.unseen.iter().cloned());
         lines.join("\n") + "\n"
     }
@@ -90,7 +94,7 @@ impl Overview {
         }
         match self.unprotected.as_deref() {
             None => {}
-            Some([]) => words.push("every claim is backed up".to_owned()),
+            Some([]) => words.push("no claim that nobody backs up".to_owned()),
             Some(rows) => words.push(format!("{} that nobody backs up", number(rows.len(), "claim", "claims"))),
         }
         words.join(", ")

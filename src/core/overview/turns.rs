@@ -7,7 +7,7 @@ use crate::{
         annotations,
         backup::{RunTrigger, VolumeBackup},
         common::Time,
-        restore::{RestorePhase, VolumeRestore},
+        restore::{RestorePhase, VolumeRestore, VolumeRestoreStatus},
     },
     core::{
         backup, conditions,
@@ -81,9 +81,9 @@ fn of_backup(backup: &VolumeBackup, now: Time) -> (Waiting, QueueRow) {
 
 fn of_restore(restore: &VolumeRestore, now: Time) -> (Waiting, QueueRow) {
     let since = restore.creation_timestamp().as_ref().map(time::from_k8s);
-    let status = restore.status.iter();
-    let message = status.filter_map(|status| conditions::get(&status.conditions, conditions::READY)).next();
-    let message = message.map(|ready| ready.message.clone()).unwrap_or_default();
+    let ready = |status: &VolumeRestoreStatus| conditions::get(&status.conditions, conditions::READY).cloned();
+    let message = restore.status.as_ref().and_then(ready);
+    let message = message.map(|ready| ready.message).unwrap_or_default();
     entry(restore, "VolumeRestore", Urgency::Restore, since, message, now)
 }
 
@@ -101,6 +101,7 @@ fn entry(
         Urgency::Manual => "asked for",
         Urgency::Scheduled => "scheduled",
     };
-    let row = QueueRow { place: None, kind, namespace: namespace.clone(), name: object.name_any(), turn, since, message };
+    let row =
+        QueueRow { place: None, kind, namespace: namespace.clone(), name: object.name_any(), turn, since, message };
     (Waiting { uid, namespace, urgency, since: since.unwrap_or(now), repositories: vec![] }, row)
 }
