@@ -1,6 +1,8 @@
 //! The real `strongroom mover` around the real restic. Needs root, for owners and capabilities.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+#[path = "mover/locks.rs"]
+mod locks;
 #[path = "support/restic.rs"]
 mod restic;
 #[path = "support/tree.rs"]
@@ -22,9 +24,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use strongroom::{
     api::common::Retention,
     core::task::{
-        ANSWER_ENV, Answer, BASE_URL_ENV, BackedUp, BackupTask, BackupVolume, Failure, FailureKind, History,
-        MAX_ANSWER, MaintainTask, Outcome, ProgressLine, RESTIC_ENV, RateLimits, ResolveTask, RestoreTask,
-        RestoreTaskVolume, Selection, TASK_ENV, Task,
+        ANSWER_ENV, Answer, BASE_URL_ENV, BackedUp, BackupTask, BackupVolume, CheckTask, Failure, FailureKind, History,
+        MAX_ANSWER, MaintainTask, Outcome, Part, RESTIC_ENV, RateLimits, ResolveTask, RestoreTask, RestoreTaskVolume,
+        Selection, TASK_ENV, Task, Told,
     },
 };
 
@@ -353,7 +355,7 @@ fn told_to_stop_it_answers_and_leaves_no_lock() {
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
-    let progress = serde_json::from_str::<ProgressLine>(&line).unwrap().progress;
+    let Told::Progress(progress) = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
     // One of two volumes cannot be more than half of it.
     assert!(progress.bytes_total == 24 << 20 && progress.percent <= 50, "{progress:?}");
     assert_eq!(place.locks(), 1);
@@ -364,6 +366,43 @@ fn told_to_stop_it_answers_and_leaves_no_lock() {
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap();
     assert!(rest.lines().count() <= 2, "no more than a line every five seconds: {rest}");
+}
+
+#[test]
+fn a_check_finds_damage_in_the_part_that_it_reads() {
+    let (place, volume, _) = with_snapshot();
+    fs::write(volume.join("large"), (0..2 * 1024).flat_map(tree::noise).collect::<Vec<_>>()).unwrap();
+    assert!(run(&place, &Task::Backup(backup_of(&volume))).good);
+    let check = |part: Option<(u32, u32)>| {
+        let part = part.map(|(number, of)| Part { number, of });
+        let done = run(&place, &Task::Check(CheckTask { part }));
+        match &done.answer.outcome {
+            Outcome::Checked(checked) => (done.good, checked.errors, checked.first.clone()),
+            other => panic!("{other:?} {}", done.stderr),
+        }
+    };
+    assert_eq!([check(None), check(Some((1, 2))), check(Some((2, 2)))].map(|of| of.1), [0, 0, 0]);
+    let packs = walk(&place.repository().join("data"));
+    let large = packs.iter().max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    fs::set_permissions(large, Permissions::from_mode(0o600)).unwrap();
+    let mut bytes = fs::read(large).unwrap();
+    bytes[1000..1100].fill(0);
+    fs::write(large, bytes).unwrap();
+    // The structure is whole; only who reads the data sees it.
+    assert_eq!(check(None).1, 0);
+    let name = large.file_name().unwrap().to_str().unwrap();
+    let (good, errors, first) = [check(Some((1, 2))), check(Some((2, 2)))].into_iter().find(|of| of.1 > 0).unwrap();
+    assert!(!good && errors == 1 && first.contains(name), "{errors} {first}");
+    fs::remove_file(large).unwrap();
+    let (good, errors, first) = check(None);
+    assert!(!good && errors >= 1 && first.contains("does not exist"), "{errors} {first}");
+    assert_eq!(place.locks(), 0);
+}
+
+/// Every file below a folder.
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 fn resolve(volume: &Path, selection: Selection) -> Task {

@@ -13,7 +13,10 @@ use strongroom::{
     api::common::Retention,
     clients::restic::Restic,
     core::{
-        restic::{arguments, messages::Snapshot},
+        restic::{
+            arguments::{self, Locks},
+            messages::Snapshot,
+        },
         retention,
         sensitive::{Sensitive, SensitiveMap},
         task::{FailureKind, History, MaintainTask},
@@ -51,7 +54,7 @@ async fn a_live_lock_names_its_owner() {
     drop(holder.stdin.take());
     holder.wait().unwrap();
     // A restart waits for it, as backups and maintenance do.
-    client.output(&arguments::forget(&["0".repeat(64)], true)).await.unwrap();
+    client.output(&arguments::forget(&["0".repeat(64)], true, Locks::Wait)).await.unwrap();
 }
 
 #[tokio::test]

@@ -356,6 +356,15 @@ pub struct RepositoryStatus {
     /// The last maintenance run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_maintenance: Option<MaintenanceResult>,
+    /// When the repositories are checked next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_check: Option<Time>,
+    /// The last check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_check: Option<MaintenanceResult>,
+    /// The restic repository that maintenance or a check works on now: backups into it wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_work: Option<AtWork>,
     /// The last handled value of `reconcile.fluxcd.io/requestedAt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
@@ -401,6 +410,35 @@ pub struct ResticRepositoryStatus {
     /// When maintenance last ended here, well or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maintained_at: Option<Time>,
+    /// When a check last ended here, well or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<Time>,
+    /// Errors that the last check found, where it came to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check_errors: Option<i64>,
+    /// Which part of the data was read by the last good check that read some, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_part: Option<u32>,
+}
+
+/// What maintenance does with a restic repository.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+pub enum Chore {
+    /// Snapshots are forgotten, and space is freed.
+    Retention,
+    /// The repository is checked.
+    Check,
+}
+
+/// The restic repository that maintenance works on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+pub struct AtWork {
+    /// Its URL, without credentials.
+    pub url: String,
+    /// What is done.
+    pub chore: Chore,
+    /// Since when.
+    pub since: Time,
 }
 
 /// A maintenance run.
@@ -412,7 +450,13 @@ pub struct MaintenanceResult {
     /// Whether all of it succeeded.
     pub succeeded: bool,
     /// Snapshots forgotten.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub forgotten: i64,
     /// What happened, for people.
     pub message: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(number: &i64) -> bool {
+    *number == 0
 }

@@ -35,7 +35,8 @@ pub(crate) struct Errand<'a> {
 /// What is there of an owner's errand.
 pub(crate) async fn observe(ctx: &Context, name: &str, owner_uid: &str) -> Result<Seen, Problem> {
     let (job, state) = jobs::observe(ctx, name, owner_uid).await?;
-    Ok(Seen { credentials: children::secret(ctx, name, owner_uid).await?, job, state })
+    let unlocking = jobs::observe_unlocking(ctx, job.as_ref(), &state, owner_uid).await?;
+    Ok(Seen { credentials: children::secret(ctx, name, owner_uid).await?, job, state, unlocking })
 }
 
 /// Does the next step of an errand. The variables are asked for only where the Secret is created.
@@ -46,6 +47,7 @@ where
     let uid = errand.owner.uid.clone();
     match next {
         Next::Nothing | Next::Wait | Next::Ended(_) => Ok(()),
+        Next::Unlock(job) => children::create(ctx, Child::Job(job), &uid).await,
         Next::DeleteJob(job) => children::delete(ctx, Child::Job(job)).await,
         Next::DeleteCredentials(secret) => children::delete(ctx, Child::Credentials(secret)).await,
         Next::Credentials => {

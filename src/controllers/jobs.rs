@@ -4,16 +4,19 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{ContainerStatus, Pod},
 };
-use kube::api::{ListParams, LogParams};
+use kube::{
+    ResourceExt,
+    api::{ListParams, LogParams},
+};
 
 use crate::{
-    api::backup::Progress,
     clients::cluster,
     controllers::context::Context,
     core::{
         job::CONTAINER,
         mover_state::{self, MoverState},
-        task::ProgressLine,
+        task::Told,
+        unlock,
     },
 };
 
@@ -28,10 +31,27 @@ pub async fn observe(
     };
     let pod = pod_of(ctx, name, job.metadata.uid.as_deref().unwrap_or_default()).await?;
     let mut state = mover_state::of(&job, pod.as_ref());
-    if let (MoverState::Running { progress }, Some(pod)) = (&mut state, &pod) {
-        *progress = last_progress(ctx, pod).await;
+    if let (MoverState::Running { .. }, Some(pod)) = (&state, &pod) {
+        match last_told(ctx, pod).await {
+            Some(Told::Progress(progress)) => state = MoverState::Running { progress: Some(progress) },
+            Some(Told::Waits(what)) => state = MoverState::Waiting(format!("the mover waits: {what}")),
+            None => {}
+        }
     }
     Ok((Some(job), state))
+}
+
+/// What became of the Job that removes the lock of a mover, where one may be needed.
+pub async fn observe_unlocking(
+    ctx: &Context,
+    mover: Option<&Job>,
+    state: &MoverState,
+    owner_uid: &str,
+) -> Result<MoverState, crate::core::problem::Problem> {
+    match mover.filter(|mover| unlock::is_needed(mover, state)) {
+        Some(mover) => Ok(observe(ctx, &unlock::job_name(&mover.name_any()), owner_uid).await?.1),
+        None => Ok(MoverState::Absent),
+    }
 }
 
 /// The pod of a Job: by the Job's uid, as the pod of a deleted one of the same name may still be there, with its answer.
@@ -42,8 +62,8 @@ async fn pod_of(ctx: &Context, job: &str, uid: &str) -> Result<Option<Pod>, crat
     Ok(pods.items.into_iter().next())
 }
 
-/// The last line of progress in the mover's log; none where it has not said anything yet.
-async fn last_progress(ctx: &Context, pod: &Pod) -> Option<Progress> {
+/// What the mover told last in its log; none where it has not said anything yet.
+async fn last_told(ctx: &Context, pod: &Pod) -> Option<Told> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     let running = |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
     if !statuses.iter().any(running) {
@@ -51,5 +71,5 @@ async fn last_progress(ctx: &Context, pod: &Pod) -> Option<Progress> {
     }
     let params = LogParams { container: Some(CONTAINER.to_owned()), tail_lines: Some(5), ..LogParams::default() };
     let log = ctx.own::<Pod>().logs(pod.metadata.name.as_deref()?, &params).await.ok()?;
-    log.lines().rev().find_map(|line| serde_json::from_str::<ProgressLine>(line).ok()).map(|line| line.progress)
+    log.lines().rev().find_map(|line| serde_json::from_str(line).ok())
 }

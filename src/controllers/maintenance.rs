@@ -36,13 +36,14 @@ pub(crate) async fn step(ctx: &Context, subject: &Subject, users: &[Arc<VolumeBa
     match maintenance::next_step(subject, &ctx.cluster, &places, &seen, ctx.now()) {
         Step::Write(status) => Ok(Did::Status(status)),
         Step::Wait(wait) => Ok(Did::Wait(wait)),
-        Step::Errand(next, index, run) => {
-            let place = index.and_then(|index| places.get(index));
+        Step::Errand(next, chosen, run) => {
+            let place = chosen.and_then(|(_, index)| places.get(index));
+            let task = chosen.zip(place).map(|((chore, _), place)| maintenance::task(subject, chore, place));
             let errand = Errand {
                 name: &name,
                 owner: subject.owner(),
                 run: &run,
-                task: place.map_or(Task::Probe, maintenance::task),
+                task: task.unwrap_or(Task::Probe),
                 volume: subject.spec.volume.as_ref(),
                 mover: subject.spec.mover.clone().unwrap_or_default(),
                 deadline: DEADLINE,

@@ -23,23 +23,26 @@ pub fn render(answer: &Answer) -> String {
 /// Whether everything that was asked for was done, in full.
 pub fn is_good(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Found | Outcome::Created | Outcome::Resolved(_) | Outcome::Restored(_) | Outcome::Maintained(_) => {
-            true
-        }
+        Outcome::Found
+        | Outcome::Created
+        | Outcome::Resolved(_)
+        | Outcome::Restored(_)
+        | Outcome::Maintained(_)
+        | Outcome::Unlocked(_) => true,
         Outcome::BackedUp(volumes) => volumes.iter().all(|one| one.failure.is_none() && one.snapshot.is_some()),
+        Outcome::Checked(checked) => checked.errors == 0,
         Outcome::Failed(_) => false,
     }
 }
 
-/// Every message in an outcome, to be changed.
-pub fn messages(outcome: &mut Outcome) -> impl Iterator<Item = &mut String> {
+/// Every failure in an outcome, to be looked at or changed.
+pub fn failures(outcome: &mut Outcome) -> impl Iterator<Item = &mut Failure> {
     let (failed, volumes) = match outcome {
-        Outcome::Failed(failure) => (Some(&mut failure.message), None),
+        Outcome::Failed(failure) => (Some(failure), None),
         Outcome::BackedUp(volumes) => (None, Some(volumes)),
         _ => (None, None),
     };
-    let of_volumes = volumes.into_iter().flatten().filter_map(|one| one.failure.as_mut());
-    failed.into_iter().chain(of_volumes.map(|failure| &mut failure.message))
+    failed.into_iter().chain(volumes.into_iter().flatten().filter_map(|one| one.failure.as_mut()))
 }
 
 fn to_json(answer: &Answer) -> String {
@@ -48,8 +51,8 @@ fn to_json(answer: &Answer) -> String {
 
 fn shortened(answer: &Answer, bytes: usize) -> Answer {
     let mut answer = answer.clone();
-    for message in messages(&mut answer.outcome) {
-        cut(message, bytes);
+    for failure in failures(&mut answer.outcome) {
+        cut(&mut failure.message, bytes);
     }
     answer
 }

@@ -5,7 +5,13 @@
 use k8s_openapi::api::{batch::v1::Job, core::v1::Secret};
 use kube::ResourceExt;
 
-use crate::{api::labels, core::mover_state::MoverState};
+use crate::{
+    api::labels,
+    core::{
+        mover_state::MoverState,
+        unlock::{self, Unlock},
+    },
+};
 
 /// What is there of an errand.
 #[derive(Clone, Debug)]
@@ -16,11 +22,13 @@ pub struct Seen {
     pub job: Option<Job>,
     /// What became of the mover.
     pub state: MoverState,
+    /// What became of the one that removes its lock.
+    pub unlocking: MoverState,
 }
 
 impl Default for Seen {
     fn default() -> Self {
-        Self { credentials: None, job: None, state: MoverState::Absent }
+        Self { credentials: None, job: None, state: MoverState::Absent, unlocking: MoverState::Absent }
     }
 }
 
@@ -42,6 +50,8 @@ pub enum Next {
     Job,
     /// The mover works, or something is being deleted.
     Wait,
+    /// Create this Job, which removes the lock of the mover that was killed.
+    Unlock(Box<Job>),
     /// The mover has ended: enter that, with the Job's uid.
     Ended(String),
     /// Delete this Job.
@@ -59,7 +69,11 @@ pub fn next(seen: &Seen, wanted: Option<&str>, entered: impl FnOnce(&str) -> boo
         return if job.metadata.deletion_timestamp.is_some() {
             Next::Wait
         } else if wanted.is_none() || seen.run() != wanted || (!running && entered(&uid)) {
-            Next::DeleteJob(Box::new(job.clone()))
+            match unlock::next(job, &seen.state, &seen.unlocking) {
+                Unlock::Create(job) => Next::Unlock(job),
+                Unlock::Wait => Next::Wait,
+                Unlock::Nothing => Next::DeleteJob(Box::new(job.clone())),
+            }
         } else if running {
             Next::Wait
         } else {
@@ -89,6 +103,7 @@ mod tests {
             job: job.map(|run| serde_json::from_value(object(run)).unwrap()),
             credentials: credentials.map(|run| serde_json::from_value(object(run)).unwrap()),
             state: if ended { lost } else { MoverState::Running { progress: None } },
+            unlocking: MoverState::Absent,
         }
     }
 
@@ -99,6 +114,7 @@ mod tests {
             Next::Credentials => "credentials",
             Next::Job => "job",
             Next::Wait => "wait",
+            Next::Unlock(_) => "unlock",
             Next::Ended(_) => "ended",
             Next::DeleteJob(_) => "delete job",
             Next::DeleteCredentials(_) => "delete credentials",

@@ -114,6 +114,8 @@ pub fn mover_job(job: &MoverJob<'_>) -> Job {
         },
         spec: Some(JobSpec {
             backoff_limit: Some(0),
+            // The Job has failed when its pod was seen terminated, not when it is told to end.
+            pod_replacement_policy: Some("Failed".to_owned()),
             active_deadline_seconds: job.deadline_seconds,
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {

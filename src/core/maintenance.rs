@@ -1,26 +1,28 @@
-//! When and where retention is applied: one restic repository of a repository object after the other, in Jobs of
-//! their own, never while a backup into the same one runs.
+//! When and where retention is applied, and repositories are checked: one restic repository of a repository object
+//! after the other, in Jobs of their own, never while a backup into the same one runs.
+
+mod places;
 
 use std::time::Duration;
-
-use kube::ResourceExt;
 
 use crate::{
     api::{
         annotations,
-        backup::{BackupRepositoryStatus, BackupTarget, RepositoryKey, RunResult, VolumeBackup},
-        common::{Retention, Time},
-        repository::{MaintenanceResult, RepositoryPhase, RepositoryStatus},
+        common::Time,
+        repository::{AtWork, Chore, MaintenanceResult, RepositoryPhase, RepositoryStatus, ResticRepositoryStatus},
     },
     core::{
         errand::{self, Next},
         mover_state::MoverState,
         names,
+        problem::Problem,
         repository::Subject,
         schedule::{self, Schedule},
-        task::{History, MaintainTask, Outcome, Task},
+        task::{CheckTask, Outcome, Part, Task},
     },
 };
+
+pub use places::{Place, places};
 
 /// When maintenance runs where a retention is declared but no schedule.
 const DEFAULT_SCHEDULE: &str = "H 4 * * *";
@@ -31,109 +33,70 @@ const BACKSTOP: Duration = Duration::from_mins(10);
 /// The longest time that maintenance of one restic repository may take, in seconds.
 pub const DEADLINE: i64 = 24 * 3600;
 
-/// A restic repository with something to keep in order.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Place {
-    /// Its URL, without credentials.
-    pub url: String,
-    /// Namespace and name of a `VolumeBackup` that goes there.
-    pub backup: (String, String),
-    /// The claims of that `VolumeBackup`.
-    pub claims: Vec<String>,
-    /// Whether a backup into it runs.
-    pub busy: bool,
-    /// What is to be done.
-    pub task: MaintainTask,
-}
-
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Write this status.
     Write(Box<RepositoryStatus>),
-    /// Go on with the mover for the place of this index (none where it only is to be cleaned up), in this run.
-    Errand(Next, Option<usize>, String),
+    /// Go on with the mover for this (none where it only is to be cleaned up), in this run.
+    Errand(Next, Option<(Chore, usize)>, String),
     /// Look again after so long.
     Wait(Duration),
-}
-
-/// The restic repositories of a repository object that have something to keep in order: the histories whose
-/// retention is known. A history that no `VolumeBackup` declares, or whose last run is suspect, is left as it is.
-pub fn places<'a>(
-    key: &RepositoryKey,
-    default: Option<&Retention>,
-    backups: impl IntoIterator<Item = &'a VolumeBackup>,
-) -> Vec<Place> {
-    let mut places: Vec<Place> = vec![];
-    for backup in backups {
-        let status = backup.status.clone().unwrap_or_default();
-        let Some(known) = status.repositories.iter().find(|known| known.repository == *key) else { continue };
-        let Some(url) = known.targets.first().map(|target| target.url.clone()) else { continue };
-        let busy = status.run.as_ref().is_some_and(|run| run.repositories.contains(key));
-        let histories = histories(backup, key, known, default);
-        let not_good = status.runs.iter().filter(|run| run.repository == *key && run.result != RunResult::Succeeded);
-        let not_good = not_good.filter_map(|run| run.snapshot.clone());
-        let place = if let Some(index) = places.iter().position(|place| place.url == url) {
-            &mut places[index]
-        } else {
-            places.push(Place {
-                url,
-                backup: (backup.namespace().unwrap_or_default(), backup.name_any()),
-                claims: known.targets.iter().map(|target| target.claim.clone()).collect(),
-                busy: false,
-                task: MaintainTask { histories: vec![], not_good: vec![] },
-            });
-            let last = places.len() - 1;
-            &mut places[last]
-        };
-        place.busy |= busy;
-        place.task.not_good.extend(not_good);
-        place.task.histories.extend(histories);
-    }
-    for place in &mut places {
-        // Two that write one history and disagree: neither of the two decides.
-        let all = place.task.histories.clone();
-        let twice = |one: &History| all.iter().filter(|of| (&of.host, &of.path) == (&one.host, &one.path)).count() > 1;
-        place.task.histories.retain(|history| !twice(history));
-    }
-    places.retain(|place| !place.task.histories.is_empty());
-    places.sort_by(|one, other| one.url.cmp(&other.url));
-    places
-}
-
-fn histories(
-    backup: &VolumeBackup,
-    key: &RepositoryKey,
-    known: &BackupRepositoryStatus,
-    default: Option<&Retention>,
-) -> Vec<History> {
-    let of_reference = backup
-        .spec
-        .repository_refs
-        .iter()
-        .find(|reference| reference.repository.kind == key.kind && reference.repository.name == key.name);
-    let retention = of_reference.and_then(|reference| reference.retention.as_ref());
-    let retention = retention.or(backup.spec.retention.as_ref()).or(default);
-    let Some(retention) = retention.filter(|retention| !retention.keeps_everything()) else { return vec![] };
-    if known.last_success.is_none() {
-        return vec![];
-    }
-    let is_suspect = |target: &&BackupTarget| {
-        let runs = backup.status.iter().flat_map(|status| &status.runs);
-        let last = runs.into_iter().find(|run| run.claim == target.claim && run.repository == *key);
-        last.is_some_and(|run| run.result == RunResult::Suspect)
-    };
-    let history = |target: &BackupTarget| History {
-        host: target.host.clone(),
-        path: target.path.clone(),
-        retention: retention.clone(),
-    };
-    known.targets.iter().filter(|target| !is_suspect(target)).map(history).collect()
 }
 
 /// The name of the mover: the same each time.
 pub fn errand_name(subject: &Subject, cluster: &str) -> String {
     names::run_id(cluster, subject.name(), subject.metadata.uid.as_deref().unwrap_or_default(), "maintenance")
+}
+
+/// One chore in its turn.
+struct Round {
+    chore: Chore,
+    schedule: Option<Schedule>,
+    /// The time that it serves, where that has come.
+    due: Option<Time>,
+}
+
+impl Round {
+    fn of(chore: Chore, subject: &Subject, places: &[Place], now: Time) -> Result<Self, Problem> {
+        let promised = match chore {
+            Chore::Retention => subject.status.next_maintenance,
+            Chore::Check => subject.status.next_check,
+        };
+        let due = promised.filter(|promised| *promised <= now);
+        Ok(Self { chore, schedule: schedule(chore, subject, places)?, due })
+    }
+
+    /// The places that it has not come to yet.
+    fn left<'a>(&'a self, subject: &'a Subject, places: &'a [Place]) -> impl Iterator<Item = usize> + 'a {
+        let is_left = move |place: &Place| {
+            let known = subject.status.repositories.get(&place.url);
+            let done = known.and_then(|known| done_at(self.chore, known));
+            has_work(self.chore, place) && self.due.is_some_and(|due| done.is_none_or(|done| done < due))
+        };
+        places.iter().enumerate().filter(move |(_, place)| is_left(place)).map(|(index, _)| index)
+    }
+
+    /// The id of its run for a place.
+    fn run(&self, subject: &Subject, cluster: &str, place: &Place) -> Option<String> {
+        let uid = subject.metadata.uid.as_deref().unwrap_or_default();
+        let unique = format!("{:?} {} {}", self.chore, self.due?.to_rfc3339(), place.url);
+        Some(names::run_id(cluster, subject.name(), uid, &unique))
+    }
+}
+
+fn done_at(chore: Chore, known: &ResticRepositoryStatus) -> Option<Time> {
+    match chore {
+        Chore::Retention => known.maintained_at,
+        Chore::Check => known.checked_at,
+    }
+}
+
+fn has_work(chore: Chore, place: &Place) -> bool {
+    match chore {
+        Chore::Retention => !place.task.histories.is_empty(),
+        Chore::Check => place.is_used,
+    }
 }
 
 /// What to do next for a repository object that is otherwise as it should be.
@@ -143,66 +106,97 @@ pub fn next_step(subject: &Subject, cluster: &str, places: &[Place], seen: &erra
         || subject.spec.suspend
         || maintenance.suspend
         || subject.status.phase != Some(RepositoryPhase::Ready);
-    let schedule = match schedule(subject, places) {
-        Ok(schedule) => schedule,
+    let rounds = [Chore::Retention, Chore::Check].map(|chore| Round::of(chore, subject, places, now));
+    let rounds = match rounds.into_iter().collect::<Result<Vec<_>, _>>() {
+        Ok(rounds) => rounds,
         Err(problem) => return enter(subject, problem.message, now),
     };
-    let current = subject.status.next_maintenance.filter(|promised| *promised <= now);
-    let run = |place: &Place, round: Time| {
-        let uid = subject.metadata.uid.as_deref().unwrap_or_default();
-        names::run_id(cluster, subject.name(), uid, &format!("maintain {} {}", round.to_rfc3339(), place.url))
-    };
-    // What runs already goes on, whatever has changed since.
-    let at_work = current.and_then(|round| {
-        let index = places.iter().position(|place| seen.run() == Some(run(place, round).as_str()))?;
-        Some((index, run(&places[index], round)))
-    });
-    let is_left = |place: &&Place| {
-        let known = subject.status.repositories.get(&place.url);
-        current.is_some_and(|round| known.and_then(|known| known.maintained_at).is_none_or(|at| at < round))
-    };
-    let left: Vec<&Place> = places.iter().filter(is_left).collect();
-    let chosen = at_work.or_else(|| {
-        let place = left.iter().find(|place| !idle && !place.busy)?;
-        let index = places.iter().position(|of| of.url == place.url)?;
-        Some((index, run(place, current?)))
-    });
-    let entered = |_: &str| chosen.as_ref().is_some_and(|(index, _)| !is_left(&&places[*index]));
-    match errand::next(seen, chosen.as_ref().map(|(_, run)| run.as_str()), entered) {
-        Next::Nothing => {}
-        Next::Wait => return Step::Wait(SOON),
-        Next::Ended(_) => {
-            let url = chosen.map(|(index, _)| places[index].url.clone()).unwrap_or_default();
-            return ended(subject, &url, &seen.state, now);
+    let chosen = choose(&rounds, subject, cluster, places, seen, idle);
+    let is_left = |chosen: &Chosen<'_>| chosen.round.left(subject, places).any(|index| index == chosen.index);
+    let entered = |_: &str| chosen.as_ref().is_some_and(|chosen| !is_left(chosen));
+    let next = errand::next(seen, chosen.as_ref().map(|chosen| chosen.run.as_str()), entered);
+    match (next, &chosen) {
+        (Next::Nothing, _) => {}
+        (Next::Wait, _) => return Step::Wait(SOON),
+        (Next::Ended(_), Some(chosen)) => return ended(subject, chosen, &places[chosen.index].url, &seen.state, now),
+        (Next::Credentials, Some(chosen)) if !is_said(subject, chosen, places) => {
+            let mut status = subject.status.clone();
+            let url = places[chosen.index].url.clone();
+            status.at_work = Some(AtWork { url, chore: chosen.round.chore, since: now });
+            return Step::Write(Box::new(status));
         }
-        next => {
-            let (index, run) = chosen.unzip();
-            return Step::Errand(next, index, run.unwrap_or_default());
+        (next, Some(chosen)) => {
+            return Step::Errand(next, Some((chosen.round.chore, chosen.index)), chosen.run.clone());
         }
+        (next, None) => return Step::Errand(next, None, String::new()),
     }
-    if !idle && !left.is_empty() {
+    if !idle && rounds.iter().any(|round| round.left(subject, places).next().is_some()) {
         return Step::Wait(SOON);
     }
-    rest(subject, schedule.as_ref(), idle, now)
+    rest(subject, &rounds, idle, now)
 }
 
-/// Nothing is to be done now: the next time is promised.
-fn rest(subject: &Subject, schedule: Option<&Schedule>, idle: bool, now: Time) -> Step {
+/// What is done now.
+struct Chosen<'a> {
+    round: &'a Round,
+    index: usize,
+    run: String,
+}
+
+fn choose<'a>(
+    rounds: &'a [Round],
+    subject: &Subject,
+    cluster: &str,
+    places: &[Place],
+    seen: &errand::Seen,
+    idle: bool,
+) -> Option<Chosen<'a>> {
+    let chosen = |round: &'a Round, index: usize| {
+        let run = round.run(subject, cluster, &places[index])?;
+        Some(Chosen { round, index, run })
+    };
+    // What runs already goes on, whatever has changed since.
+    let all = rounds.iter().flat_map(|round| (0..places.len()).filter_map(move |index| chosen(round, index)));
+    let at_work = all.into_iter().find(|of| seen.run() == Some(of.run.as_str()));
+    at_work.or_else(|| {
+        let mut left = rounds.iter().flat_map(|round| round.left(subject, places).map(move |index| (round, index)));
+        let (round, index) = left.find(|(_, index)| !idle && !places[*index].busy)?;
+        chosen(round, index)
+    })
+}
+
+/// Whether the status says what is done now, so that backups into the same place wait.
+fn is_said(subject: &Subject, chosen: &Chosen<'_>, places: &[Place]) -> bool {
+    let said = subject.status.at_work.as_ref();
+    said.is_some_and(|said| said.url == places[chosen.index].url && said.chore == chosen.round.chore)
+}
+
+/// Nothing is to be done now: the next times are promised.
+fn rest(subject: &Subject, rounds: &[Round], idle: bool, now: Time) -> Step {
     let mut status = subject.status.clone();
+    status.at_work = None;
     let forced = subject.annotation(annotations::FORCE_AT);
-    let force = forced.is_some()
+    let force = !idle
+        && forced.is_some()
         && forced == subject.annotation(annotations::REQUESTED_AT)
         && forced != status.last_handled_force_at.as_ref();
-    if idle {
-        status.next_maintenance = None;
-    } else if force {
+    if force {
         status.last_handled_force_at = forced.cloned();
-        status.next_maintenance = Some(now);
-    } else {
-        let schedules: Vec<Schedule> = schedule.cloned().into_iter().collect();
-        status.next_maintenance = schedule::next(&schedules, now);
     }
-    let until = status.next_maintenance.and_then(|next| (next - now).to_std().ok()).unwrap_or(BACKSTOP);
+    for round in rounds {
+        let schedules: Vec<Schedule> = round.schedule.iter().cloned().collect();
+        let next = match (idle, force) {
+            (true, _) => None,
+            (false, true) => (!schedules.is_empty()).then_some(now),
+            (false, false) => schedule::next(&schedules, now),
+        };
+        match round.chore {
+            Chore::Retention => status.next_maintenance = next,
+            Chore::Check => status.next_check = next,
+        }
+    }
+    let next = status.next_maintenance.into_iter().chain(status.next_check).min();
+    let until = next.and_then(|next| (next - now).to_std().ok()).unwrap_or(BACKSTOP);
     if status == subject.status {
         Step::Wait(until.clamp(Duration::from_secs(1), BACKSTOP))
     } else {
@@ -210,9 +204,15 @@ fn rest(subject: &Subject, schedule: Option<&Schedule>, idle: bool, now: Time) -
     }
 }
 
-fn schedule(subject: &Subject, places: &[Place]) -> Result<Option<Schedule>, crate::core::problem::Problem> {
-    let declared = subject.spec.maintenance.as_ref().and_then(|maintenance| maintenance.schedule.as_deref());
-    let Some(text) = declared.or_else(|| (!places.is_empty()).then_some(DEFAULT_SCHEDULE)) else { return Ok(None) };
+fn schedule(chore: Chore, subject: &Subject, places: &[Place]) -> Result<Option<Schedule>, Problem> {
+    let maintenance = subject.spec.maintenance.as_ref();
+    let declared = match chore {
+        Chore::Retention => maintenance
+            .and_then(|maintenance| maintenance.schedule.as_deref())
+            .or_else(|| places.iter().any(|place| has_work(chore, place)).then_some(DEFAULT_SCHEDULE)),
+        Chore::Check => maintenance.and_then(|maintenance| Some(maintenance.check.as_ref()?.schedule.as_str())),
+    };
+    let Some(text) = declared else { return Ok(None) };
     let uid = subject.metadata.uid.as_deref().unwrap_or_default();
     Schedule::parse(text, subject.spec.time_zone.as_deref(), subject.spec.jitter, uid).map(Some)
 }
@@ -227,40 +227,82 @@ fn enter(subject: &Subject, message: String, now: Time) -> Step {
     Step::Write(Box::new(status))
 }
 
-fn ended(subject: &Subject, url: &str, state: &MoverState, now: Time) -> Step {
+fn ended(subject: &Subject, chosen: &Chosen<'_>, url: &str, state: &MoverState, now: Time) -> Step {
     let mut status = subject.status.clone();
+    status.at_work = None;
+    let chore = chosen.round.chore;
     let known = status.repositories.entry(url.to_owned()).or_default();
-    known.maintained_at = Some(now);
-    let failed = |words: &str| MaintenanceResult {
-        time: now,
-        succeeded: false,
-        forgotten: 0,
-        message: format!("{url}: {words}"),
-    };
-    let result = match state {
-        MoverState::Finished(answer) => match &answer.outcome {
-            Outcome::Maintained(done) => {
-                if let Some(id) = &answer.repository {
-                    known.id.clone_from(id);
-                }
-                known.snapshots = Some(done.kept);
-                known.bytes = Some(done.bytes);
-                let message = format!("{url}: {} snapshots forgotten, {} kept", done.forgotten, done.kept);
-                MaintenanceResult { time: now, succeeded: true, forgotten: done.forgotten, message }
+    match chore {
+        Chore::Retention => known.maintained_at = Some(now),
+        Chore::Check => (known.checked_at, known.check_errors) = (Some(now), None),
+    }
+    let (succeeded, forgotten, words) = match state {
+        MoverState::Finished(answer) => {
+            if let Some(id) = answer.repository.as_ref().filter(|_| !matches!(answer.outcome, Outcome::Failed(_))) {
+                known.id.clone_from(id);
             }
-            Outcome::Failed(failure) => failed(&failure.message),
-            other => failed(&format!("the mover answers something else: {other:?}")),
-        },
-        MoverState::Lost(problem) => failed(&problem.message),
+            enter_outcome(subject, known, &answer.outcome)
+        }
+        MoverState::Lost(problem) => (false, 0, problem.message.clone()),
         MoverState::Absent | MoverState::Waiting(_) | MoverState::Running { .. } => return Step::Wait(SOON),
     };
-    status.last_maintenance = Some(result);
+    let result = MaintenanceResult { time: now, succeeded, forgotten, message: format!("{url}: {words}") };
+    let last = match chore {
+        Chore::Retention => &mut status.last_maintenance,
+        Chore::Check => &mut status.last_check,
+    };
+    // One place that went wrong is not hidden by another after it in the same round.
+    let in_this_round = |last: &&mut MaintenanceResult| chosen.round.due.is_some_and(|due| last.time >= due);
+    match last.as_mut().filter(in_this_round) {
+        Some(earlier) if !earlier.succeeded && succeeded => {}
+        _ => *last = Some(result),
+    }
     Step::Write(Box::new(status))
 }
 
-/// The task of a place.
-pub fn task(place: &Place) -> Task {
-    Task::Maintain(place.task.clone())
+/// Enters what came of a place: whether it went well, how many snapshots were forgotten, and words for it.
+fn enter_outcome(subject: &Subject, known: &mut ResticRepositoryStatus, outcome: &Outcome) -> (bool, i64, String) {
+    match outcome {
+        Outcome::Maintained(done) => {
+            (known.snapshots, known.bytes) = (Some(done.kept), Some(done.bytes));
+            (true, done.forgotten, format!("{} snapshots forgotten, {} kept", done.forgotten, done.kept))
+        }
+        Outcome::Checked(done) => {
+            known.check_errors = Some(done.errors);
+            if done.errors > 0 {
+                let words = format!(
+                    "{} errors: {}. Repair it with restic: https://restic.readthedocs.io/en/stable/077_troubleshooting.html",
+                    done.errors, done.first
+                );
+                return (false, 0, words);
+            }
+            let part = next_part(subject, known);
+            let read = part.map(|part| format!(", part {} of {} of the data read", part.number, part.of));
+            known.checked_part = part.map(|part| part.number).or(known.checked_part);
+            (true, 0, format!("no errors{}", read.unwrap_or_default()))
+        }
+        Outcome::Failed(failure) => (false, 0, failure.message.clone()),
+        other => (false, 0, format!("the mover answers something else: {other:?}")),
+    }
+}
+
+/// The part of the data that is read next: one after the other, so that in the end all is read.
+fn next_part(subject: &Subject, known: &ResticRepositoryStatus) -> Option<Part> {
+    let check = subject.spec.maintenance.as_ref()?.check.as_ref()?;
+    let percent: u32 = check.read_data.as_deref()?.trim_end_matches('%').parse().ok().filter(|percent| *percent > 0)?;
+    let of = 100_u32.div_ceil(percent);
+    Some(Part { number: known.checked_part.unwrap_or_default() % of + 1, of })
+}
+
+/// What the mover is to do.
+pub fn task(subject: &Subject, chore: Chore, place: &Place) -> Task {
+    match chore {
+        Chore::Retention => Task::Maintain(place.task.clone()),
+        Chore::Check => {
+            let known = subject.status.repositories.get(&place.url).cloned().unwrap_or_default();
+            Task::Check(CheckTask { part: next_part(subject, &known) })
+        }
+    }
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub mod task;
 pub mod template;
 pub mod time;
 pub mod tree;
+pub mod unlock;
 pub mod volumes;
 pub mod wishes;
 pub mod workload;

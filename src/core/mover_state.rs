@@ -24,7 +24,7 @@ const ON_ITS_WAY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 pub enum MoverState {
     /// There is no Job.
     Absent,
-    /// It should run but cannot: what the scheduler or the kubelet says.
+    /// It should work but cannot, for a while: why.
     Waiting(String),
     /// It runs, or is about to.
     Running {
@@ -91,7 +91,7 @@ fn waiting(pod: &Pod) -> Option<String> {
     });
     // Its volume is being made, which has words of its own.
     let unscheduled = unscheduled.filter(|why| !why.contains("unbound immediate PersistentVolumeClaims"));
-    container.or(unscheduled)
+    container.or(unscheduled).map(|why| format!("the mover cannot start: {why}"))
 }
 
 fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
@@ -192,10 +192,13 @@ mod tests {
         };
         let container = |state: serde_json::Value| json!({"containerStatuses": [{"name": "mover", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
         let waits = |reason: &str| container(json!({"waiting": {"reason": reason, "message": "not found"}}));
-        assert_eq!(state(waits("ImagePullBackOff")), MoverState::Waiting("ImagePullBackOff: not found".to_owned()));
+        assert_eq!(
+            state(waits("ImagePullBackOff")),
+            MoverState::Waiting("the mover cannot start: ImagePullBackOff: not found".to_owned())
+        );
         assert_eq!(state(waits("ContainerCreating")), MoverState::Running { progress: None });
         assert_eq!(state(container(json!({"running": {}}))), MoverState::Running { progress: None });
         let condition = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]});
-        assert_eq!(state(condition), MoverState::Waiting("0/1 nodes".to_owned()));
+        assert_eq!(state(condition), MoverState::Waiting("the mover cannot start: 0/1 nodes".to_owned()));
     }
 }

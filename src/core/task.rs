@@ -50,6 +50,17 @@ pub enum Task {
     Restore(RestoreTask),
     /// Apply retention and free space.
     Maintain(MaintainTask),
+    /// Check the repository.
+    Check(CheckTask),
+    /// Remove the lock of a mover that was killed and had this one's host name.
+    Unlock,
+}
+
+impl Task {
+    /// Whether restic holds a lock in the repository while it does this.
+    pub const fn locks(&self) -> bool {
+        matches!(self, Self::Backup(_) | Self::Maintain(_) | Self::Check(_))
+    }
 }
 
 /// Back volumes up.
@@ -163,6 +174,24 @@ pub struct MaintainTask {
     pub not_good: Vec<String>,
 }
 
+/// Check the repository: its structure always, and a part of the data where one is named.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckTask {
+    /// Which part of the data is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+/// A part of a repository's data: the same packs each time, and all parts together are all data.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Part {
+    /// Which one, from 1.
+    pub number: u32,
+    /// Of so many.
+    pub of: u32,
+}
+
 /// The snapshots of one host and path, and what is kept of them.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct History {
@@ -201,6 +230,10 @@ pub enum Outcome {
     Restored(Vec<Restored>),
     /// Retention was applied.
     Maintained(Maintained),
+    /// The repository was checked to its end.
+    Checked(Checked),
+    /// So many locks of a mover that was killed were removed.
+    Unlocked(i64),
     /// It failed as a whole.
     Failed(Failure),
 }
@@ -283,6 +316,17 @@ pub struct Maintained {
     pub bytes: i64,
 }
 
+/// What a check found.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Checked {
+    /// How many errors.
+    pub errors: i64,
+    /// The first of them, in restic's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub first: String,
+}
+
 /// Why a task failed.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -323,9 +367,12 @@ pub enum FailureKind {
     Fatal,
 }
 
-/// A line of progress on the mover's standard output: `{"progress": {...}}`.
+/// A line on the mover's standard output, for whoever looks meanwhile: `{"progress": {...}}` or `{"waits": "..."}`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
-pub struct ProgressLine {
+#[serde(rename_all = "camelCase")]
+pub enum Told {
     /// How far it is.
-    pub progress: Progress,
+    Progress(Progress),
+    /// What it waits for.
+    Waits(String),
 }

@@ -4,12 +4,12 @@ use std::{path::Path, time::Instant};
 
 use tokio::sync::mpsc;
 
-use super::{create, report::Report, volume};
+use super::{create, lock, report::Report, volume};
 use crate::{
     clients::restic::Restic,
     core::{
         restic::{
-            arguments::{self, Root},
+            arguments::{self, Locks, Root},
             failure::Ending,
             messages::{Config, Snapshot, Summary},
         },
@@ -94,10 +94,21 @@ impl Run<'_> {
         })
     }
 
-    /// Starts restic. A snapshot that lacks what could not be read (exit code 3) is a snapshot.
     async fn store(&mut self, volume: &BackupVolume, root: Root, skip: bool) -> Result<(Ending, Summary), Failure> {
+        let restic = self.restic;
+        lock::past_others(restic, async |locks| self.start(volume, root, skip, locks).await).await
+    }
+
+    /// Starts restic. A snapshot that lacks what could not be read (exit code 3) is a snapshot.
+    async fn start(
+        &mut self,
+        volume: &BackupVolume,
+        root: Root,
+        skip: bool,
+        locks: Locks,
+    ) -> Result<(Ending, Summary), Failure> {
         let (sender, output) = mpsc::channel(64);
-        let arguments = arguments::backup(self.task, volume, root, skip);
+        let arguments = arguments::backup(self.task, volume, root, skip, locks);
         let lines = self.restic.lines(&arguments, Some(Path::new(&volume.path)), sender);
         let (ending, summary) = tokio::join!(lines, self.report.follow(output));
         let ending = ending?;

@@ -2,6 +2,7 @@
 
 use chrono::Utc;
 
+use super::lock;
 use crate::{
     clients::restic::Restic,
     core::{
@@ -23,7 +24,10 @@ pub(super) async fn run(restic: &Restic, task: &MaintainTask) -> Result<Answer, 
     let expired = retention::expired(&snapshots, task, Utc::now());
     let mut batches = expired.chunks(AT_ONCE).peekable();
     while let Some(batch) = batches.next() {
-        restic.output(&arguments::forget(batch, batches.peek().is_none())).await.map_err(|mut failure| {
+        let last = batches.peek().is_none();
+        let forget =
+            lock::past_others(restic, async |locks| restic.output(&arguments::forget(batch, last, locks)).await);
+        forget.await.map_err(|mut failure| {
             if failure.message.contains("failed to remove one or more snapshots") {
                 failure.message += ": where the server lets these credentials only append, set maintenanceCredentials";
             }

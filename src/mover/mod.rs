@@ -6,7 +6,9 @@
 //! admitted, starts no further processes, so nothing else has to be reaped.
 
 mod backup;
+mod check;
 mod create;
+mod lock;
 mod maintain;
 mod probe;
 mod report;
@@ -41,15 +43,18 @@ use crate::{
 pub async fn run() -> ExitCode {
     let (restic, outcome) = match prepare() {
         Ok((restic, base, task)) => {
-            let outcome = perform(&restic, base.as_ref(), &task).await;
+            let mut outcome = perform(&restic, base.as_ref(), &task).await;
+            if task.locks() && !restic.is_stopped() && was_killed(&mut outcome) {
+                lock::clear_own(&restic).await;
+            }
             (Some(restic), outcome)
         }
         Err(failure) => (None, Err(failure)),
     };
     let mut answer = outcome.unwrap_or_else(|failure| Answer { repository: None, outcome: Outcome::Failed(failure) });
     if let Some(restic) = &restic {
-        for message in answer::messages(&mut answer.outcome) {
-            *message = restic.clean(message);
+        for failure in answer::failures(&mut answer.outcome) {
+            failure.message = restic.clean(&failure.message);
         }
     }
     let text = answer::render(&answer);
@@ -92,6 +97,16 @@ async fn perform(restic: &Restic, base: Option<&Restic>, task: &Task) -> Result<
         Task::Resolve(task) => resolve::run(restic, task).await,
         Task::Restore(task) => restore::run(restic, task).await,
         Task::Maintain(task) => maintain::run(restic, task).await,
+        Task::Check(task) => check::run(restic, *task).await,
+        Task::Unlock => lock::run(restic).await,
+    }
+}
+
+/// Whether restic ended without a chance to remove its lock: nobody told the mover to stop.
+fn was_killed(outcome: &mut Result<Answer, Failure>) -> bool {
+    match outcome {
+        Ok(answer) => answer::failures(&mut answer.outcome).any(|one| one.kind == FailureKind::Interrupted),
+        Err(failure) => failure.kind == FailureKind::Interrupted,
     }
 }
 

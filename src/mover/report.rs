@@ -9,7 +9,7 @@ use crate::core::{
         messages::{Line, Status, Summary},
         progress::Meter,
     },
-    task::ProgressLine,
+    task::Told,
 };
 
 /// Tells how far a run over some volumes is.
@@ -50,11 +50,16 @@ impl Report {
         if let (Ok(done), Ok(volumes)) = (done, volumes) {
             progress.percent = (done * 100 + progress.percent) / volumes;
         }
-        if self.meter.is_due(self.started.elapsed(), progress.percent)
-            && let Ok(line) = serde_json::to_string(&ProgressLine { progress })
-        {
-            // Nobody may be reading: that must not stop the run.
-            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        if self.meter.is_due(self.started.elapsed(), progress.percent) {
+            tell(&Told::Progress(progress));
         }
+    }
+}
+
+/// Tells whoever looks meanwhile.
+pub(super) fn tell(told: &Told) {
+    if let Ok(line) = serde_json::to_string(told) {
+        // Nobody may be reading: that must not stop the run.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
     }
 }

@@ -7,7 +7,6 @@
 
 mod end;
 mod faults;
-mod random;
 mod shapes;
 mod watch;
 mod world;
@@ -19,9 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{SYSTEM, alone, apply, kubectl, namespace, on_node};
+use crate::{
+    random::Random,
+    support::{SYSTEM, alone, apply, kubectl, namespace, on_node},
+};
 use faults::{Done, Fault, Lane};
-use random::Random;
 use shapes::{PLACE, Shape};
 use watch::{Watch, lock};
 use world::{ITEMS, LASTING, World};

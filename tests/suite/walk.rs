@@ -42,6 +42,13 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("VolumeRestore", "StagingFailed", "core::restore::simulation::a_new_volume_that_is_gone_is_said"),
     // The repository object, which is looked at before, says so first.
     ("VolumeBackup", "BaseMissing", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),
+    // So does it of credentials, which it looks at as soon as they change.
+    ("VolumeBackup", "CredentialsMissing", LOSES),
+    (
+        "VolumeRestore",
+        "CredentialsMissing",
+        "core::restore::simulation::what_may_clear_by_itself_is_waited_for_within_the_timeout_and_the_app_never_noticed",
+    ),
     // A file system whose files cannot be read.
     ("VolumeBackup", "Partial", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),
     ("VolumeBackup", "VolumeEmpty", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),

@@ -20,6 +20,7 @@ use crate::{
             Observed, SeenClaim, SeenMover, SeenRepository, SeenStaging, World, claim_names, credentials_name,
             job_name, owner, repository_keys, staging,
         },
+        mover_state::MoverState,
         problem::Problem,
     },
 };
@@ -76,7 +77,9 @@ async fn repositories(
     let namespace = backup.namespace().unwrap_or_default();
     let mut seen = vec![];
     for key in keys {
-        seen.push(SeenRepository { key: key.clone(), state: destination::usable(ctx, key, &namespace).await });
+        let state = destination::usable(ctx, key, &namespace).await;
+        let at_work = destination::subject(ctx, key, &namespace).and_then(|subject| subject.status.at_work);
+        seen.push(SeenRepository { key: key.clone(), state, at_work });
     }
     seen
 }
@@ -166,7 +169,11 @@ async fn children_of(
             Some(BackupPhase::BackingUp) => None,
             _ => children::secret(ctx, &credentials_name(&run.id, index), uid).await?,
         };
-        seen.movers.push(SeenMover { credentials, job, state, problem: None });
+        let unlocking = match phase {
+            Some(BackupPhase::Cleaning) => jobs::observe_unlocking(ctx, job.as_ref(), &state, uid).await?,
+            _ => MoverState::Absent,
+        };
+        seen.movers.push(SeenMover { credentials, job, state, unlocking, problem: None });
     }
     if phase == Some(BackupPhase::Cleaning) {
         seen.volumes = volumes(ctx, run, seen).await?;

@@ -9,12 +9,16 @@ use crate::{
         common::Time,
         foreign::VolumeSnapshot,
     },
-    core::names,
+    core::{
+        names,
+        unlock::{self, Unlock},
+    },
 };
 
 use super::{
     Child, Observed, Place, Step, World, declared, results,
     run::{SOON, retry_at, staged_volumes, timeout, write},
+    turn,
 };
 
 /// Everything temporary is deleted in the order in which it depends on each other, then the run ends.
@@ -29,7 +33,13 @@ pub(super) fn clean(backup: &VolumeBackup, run: &Run, world: &World, seen: &Obse
     match retry_at(backup, run, now) {
         Some(at) if at > now => Step::Wait((at - now).to_std().unwrap_or(SOON)),
         Some(at) => match &seen.place {
-            Place::Unasked => Step::Ask(declared::waiting(backup, seen, run.trigger, at, again(run))),
+            Place::Unasked => {
+                let known = backup.status.clone().unwrap_or_default();
+                match turn::upkeep(&known, seen, again(run)) {
+                    Some(why) => queued(backup, run, &why),
+                    None => Step::Ask(turn::waiting(backup, seen, run.trigger, at, again(run))),
+                }
+            }
             Place::Granted => write(backup, |status| {
                 status.phase = Some(BackupPhase::Snapshotting);
                 status.message = Some("a snapshot is made".to_owned());
@@ -83,7 +93,7 @@ fn queued(backup: &VolumeBackup, run: &Run, why: &str) -> Step {
     let waits = format!("attempt {} waits for its place", run.attempt + 1);
     let said = backup.status.as_ref().and_then(|status| status.message.as_deref());
     if said.is_some_and(|said| said.starts_with(&waits)) {
-        return Step::Wait(declared::QUEUE);
+        return Step::Wait(turn::QUEUE);
     }
     write(backup, |status| status.message = Some(format!("{waits}: {why}")))
 }
@@ -91,8 +101,14 @@ fn queued(backup: &VolumeBackup, run: &Run, why: &str) -> Step {
 /// What is left of the run: deleted, or waited for. A volume may depend on the snapshot (a shallow one does), so the
 /// snapshot goes last.
 fn leftover(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Time) -> Option<Step> {
-    let jobs = seen.movers.iter().filter_map(|mover| mover.job.as_ref());
-    let jobs = jobs.map(|job| gone(job, |job| Child::Job(Box::new(job))));
+    let jobs = seen.movers.iter().filter_map(|mover| {
+        let job = mover.job.as_ref()?;
+        Some(match unlock::next(job, &mover.state, &mover.unlocking) {
+            Unlock::Create(job) => Step::Create(Child::Job(job)),
+            Unlock::Wait => Step::Wait(SOON),
+            Unlock::Nothing => gone(job, |job| Child::Job(Box::new(job))),
+        })
+    });
     let credentials = seen.movers.iter().filter_map(|mover| mover.credentials.as_ref());
     let credentials = credentials.map(|secret| gone(secret, |secret| Child::Credentials(Box::new(secret))));
     let claims = seen.staging.iter().filter_map(|seen| seen.claim.as_ref());

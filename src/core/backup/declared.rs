@@ -12,7 +12,6 @@ use crate::{
             RunTrigger, VolumeBackup, VolumeBackupSpec, VolumeBackupStatus,
         },
         common::Time,
-        repository::DEFAULT_BACKUPS,
     },
     core::{
         conditions::{self, Summary},
@@ -20,15 +19,14 @@ use crate::{
         driver::{self, Reading},
         names,
         problem::{Problem, Reason},
-        queue::{Urgency, Waiting},
         schedule::{self, Schedule, Verdict},
     },
 };
 
-use super::{BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, results, write_or_wait};
+use super::{
+    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, results, turn, write_or_wait,
+};
 
-/// How often a run that waits asks again, in case that nobody told it of a free place.
-pub(super) const QUEUE: Duration = Duration::from_secs(15);
 /// How often what blocks is looked at again.
 const BLOCKED: Duration = Duration::from_secs(30);
 /// How often a claim that is not there is looked for.
@@ -144,45 +142,20 @@ fn declared(
     match due(backup, &status, declaration, now) {
         Some((trigger, time, which)) => match &seen.place {
             Place::Unasked => {
-                let keys = which.iter().map(|index| &declaration.repositories[*index].key);
-                Step::Ask(waiting(backup, seen, trigger, time.unwrap_or(now), keys))
+                let keys = || which.iter().map(|index| &declaration.repositories[*index].key);
+                if let Some(why) = turn::upkeep(&status, seen, keys()) {
+                    return turn::queue(backup, status, &why);
+                }
+                let keys = keys();
+                Step::Ask(turn::waiting(backup, seen, trigger, time.unwrap_or(now), keys))
             }
             Place::Granted => {
                 start(backup, &mut status, declaration, world, (trigger, time, &which), now);
                 Step::Write(Box::new(status), None)
             }
-            Place::Full(why) => {
-                status.phase = Some(BackupPhase::Queued);
-                // Written once: why there was no place at first is enough.
-                if backup.status.as_ref().and_then(|status| status.phase) != Some(BackupPhase::Queued) {
-                    status.message = Some(format!("waits for its place: {why}"));
-                }
-                write_or_wait(backup, status, QUEUE)
-            }
+            Place::Full(why) => turn::queue(backup, status, why),
         },
         None => idle(backup, status, declaration, now),
-    }
-}
-
-/// Who asks for a place, in each of the repositories that the run would go to.
-pub(super) fn waiting<'a>(
-    backup: &VolumeBackup,
-    seen: &Observed,
-    trigger: RunTrigger,
-    since: Time,
-    repositories: impl Iterator<Item = &'a RepositoryKey>,
-) -> Waiting {
-    let place = |key: &RepositoryKey| {
-        let spec = seen.repositories.iter().find(|seen| seen.key == *key)?.state.as_ref().ok().map(|(spec, _)| spec);
-        let limit = spec.and_then(|spec| spec.limits.as_ref()?.backups).unwrap_or(DEFAULT_BACKUPS);
-        Some((key.clone(), usize::try_from(limit).unwrap_or(usize::MAX)))
-    };
-    Waiting {
-        uid: backup.uid().unwrap_or_default(),
-        namespace: backup.namespace().unwrap_or_default(),
-        urgency: if trigger == RunTrigger::Manual { Urgency::Manual } else { Urgency::Scheduled },
-        since,
-        repositories: repositories.filter_map(place).collect(),
     }
 }
 

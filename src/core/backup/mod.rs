@@ -10,6 +10,7 @@ mod mover;
 mod results;
 mod run;
 mod series;
+mod turn;
 
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -23,7 +24,7 @@ use crate::{
         backup::{BackupPhase, RepositoryKey, Run, VolumeBackup, VolumeBackupStatus},
         common::Time,
         foreign::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent},
-        repository::RepositorySpec,
+        repository::{AtWork, RepositorySpec},
     },
     core::{
         job::Image,
@@ -98,6 +99,8 @@ pub struct SeenRepository {
     pub key: RepositoryKey,
     /// What it declares and restic's id of its base; or why it cannot be used.
     pub state: Result<(RepositorySpec, Option<String>), Problem>,
+    /// The restic repository of it that maintenance works on.
+    pub at_work: Option<AtWork>,
 }
 
 /// Whether a run may start.
@@ -138,13 +141,16 @@ pub struct SeenMover {
     pub job: Option<Job>,
     /// What became of the mover.
     pub state: MoverState,
+    /// What became of the one that removes its lock.
+    pub unlocking: MoverState,
     /// Why the credentials cannot be had.
     pub problem: Option<Problem>,
 }
 
 impl Default for SeenMover {
     fn default() -> Self {
-        Self { credentials: None, job: None, state: MoverState::Absent, problem: None }
+        let (state, unlocking) = (MoverState::Absent, MoverState::Absent);
+        Self { credentials: None, job: None, state, unlocking, problem: None }
     }
 }
 

@@ -194,7 +194,7 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
         });
     }
     let message = match (held_up, &run.progress) {
-        (Some(why), _) => format!("the mover cannot start: {why}"),
+        (Some(why), _) => why.clone(),
         (None, Some(progress)) => how_far(progress),
         (None, None) => READING.to_owned(),
     };

@@ -17,6 +17,7 @@ use crate::{
     core::{
         problem::Reason,
         task::{Answer, BackedUp, Failure, FailureKind, Outcome},
+        unlock,
     },
 };
 
@@ -55,6 +56,10 @@ pub(super) struct Cluster {
     pub(super) writes: usize,
     pub(super) notes: Vec<Note>,
     pub(super) refusals: usize,
+    /// Why the credentials cannot be had.
+    pub(super) credentials_problem: Option<Problem>,
+    /// How often the lock of a dead mover was removed.
+    pub(super) unlocked: usize,
     counter: usize,
 }
 
@@ -80,7 +85,11 @@ pub(super) fn repository(name: &str) -> SeenRepository {
         "credentials": {"secretRef": {"name": "restic"}},
         "schedule": "0 * * * *", "jitter": "0s",
     });
-    SeenRepository { key: key(name), state: Ok((serde_json::from_value(spec).unwrap(), Some("base-id".to_owned()))) }
+    SeenRepository {
+        key: key(name),
+        state: Ok((serde_json::from_value(spec).unwrap(), Some("base-id".to_owned()))),
+        at_work: None,
+    }
 }
 
 pub(super) fn claim(name: &str) -> SeenClaim {
@@ -127,6 +136,8 @@ impl Cluster {
             writes: 0,
             notes: vec![],
             refusals: 0,
+            credentials_problem: None,
+            unlocked: 0,
             counter: 0,
         }
     }
@@ -185,7 +196,11 @@ impl Cluster {
                 credentials: self.secrets.get(&credentials_name(&run.id, index)).cloned(),
                 state: job.map_or(MoverState::Absent, |(_, state)| state.clone()),
                 job: job.map(|(job, _)| job.clone()),
-                problem: None,
+                unlocking: self
+                    .jobs
+                    .get(&unlock::job_name(&job_name(&run.id, index)))
+                    .map_or(MoverState::Absent, |(_, state)| state.clone()),
+                problem: self.credentials_problem.clone(),
             });
         }
         seen
@@ -230,8 +245,10 @@ impl Cluster {
             Child::Snapshot(object) => assert!(self.snapshots.insert(object.name_any(), *object).is_none()),
             Child::Content(object) => assert!(self.contents.insert(object.name_any(), *object).is_none()),
             Child::Claim(object) => assert!(self.staged.insert(object.name_any(), *object).is_none()),
-            Child::Job(object) => {
+            Child::Job(mut object) => {
                 let state = MoverState::Running { progress: None };
+                object.metadata.uid = Some(format!("uid of {}", object.name_any()));
+                self.unlocked += usize::from(object.metadata.owner_references.is_some());
                 assert!(self.jobs.insert(object.name_any(), (*object, state)).is_none());
             }
             Child::Credentials(_) => panic!("credentials are created by the controller"),
@@ -250,7 +267,11 @@ impl Cluster {
             Child::Snapshot(object) => terminate(&mut self.snapshots.get_mut(&object.name_any()).unwrap().metadata),
             Child::Content(object) => terminate(&mut self.contents.get_mut(&object.name_any()).unwrap().metadata),
             Child::Claim(object) => terminate(&mut self.staged.get_mut(&object.name_any()).unwrap().metadata),
-            Child::Job(object) => _ = self.jobs.remove(&object.name_any()).unwrap(),
+            Child::Job(object) => {
+                self.jobs.remove(&object.name_any()).unwrap();
+                // The garbage collector.
+                self.jobs.remove(&unlock::job_name(&object.name_any()));
+            }
             Child::Credentials(object) => _ = self.secrets.remove(&object.name_any()).unwrap(),
         }
     }
@@ -356,6 +377,10 @@ impl Cluster {
         let mut deleted = vec![];
         for (name, (_, state)) in &mut self.jobs {
             if !bound || !matches!(state, MoverState::Running { .. }) {
+                continue;
+            }
+            if name.ends_with("-unlock") {
+                *state = MoverState::Finished(Answer { repository: None, outcome: Outcome::Unlocked(1) });
                 continue;
             }
             self.counter += 1;
@@ -509,7 +534,8 @@ proptest! {
                 Act::Suspend(suspend) => cluster.backup.spec.suspend = suspend,
             }
             // A backup that runs is never started a second time beside itself.
-            prop_assert!(cluster.jobs.len() <= repositories.len());
+            let movers = cluster.jobs.keys().filter(|name| !name.ends_with("-unlock")).count();
+            prop_assert!(movers <= repositories.len());
             prop_assert!(cluster.staged.len() <= claims.len());
         }
         // Every cause goes away.

@@ -286,7 +286,7 @@ fn a_run_that_loses_what_it_needs_ends_with_that_reason() {
     let refuse: fn(&mut Cluster, Reason) =
         |cluster, reason| cluster.repositories[0].state = Err(Problem::new(reason, "the cause"));
     // What goes, and whether the snapshot is there by then.
-    let cases: [(Reason, bool, Change); 7] = [
+    let cases: [(Reason, bool, Change); 8] = [
         (Reason::ClaimNotFound, false, |cluster| cluster.claims.clear()),
         (Reason::ClaimPending, false, |cluster| cluster.claims.get_mut("radarr").unwrap().volume = None),
         (Reason::SnapshotClassMissing, false, |cluster| cluster.classes.clear()),
@@ -295,6 +295,9 @@ fn a_run_that_loses_what_it_needs_ends_with_that_reason() {
             volume.spec.as_mut().unwrap().volume_mode = Some("Block".to_owned());
         }),
         (Reason::RepositoryNotFound, true, |cluster| cluster.repositories[0].key.name = "other".to_owned()),
+        (Reason::CredentialsMissing, true, |cluster| {
+            cluster.credentials_problem = Some(Problem::new(Reason::CredentialsMissing, "the Secret is gone"));
+        }),
         (Reason::RepositoryNotReady, true, |_| {}),
         (Reason::RepositoryNotAllowed, true, |_| {}),
     ];
@@ -319,6 +322,7 @@ fn a_run_that_loses_what_it_needs_ends_with_that_reason() {
             }
         }
         (cluster.claims, cluster.classes, cluster.repositories) = (whole.claims, whole.classes, whole.repositories);
+        cluster.credentials_problem = None;
         cluster.settle();
         assert!(cluster.is_clean());
         assert_eq!(last_run(&cluster).0, reason.as_str());
@@ -371,7 +375,8 @@ fn two_repositories_share_a_snapshot_and_one_retries_alone() {
     assert!(cluster.status().runs.is_empty(), "the run goes on");
     cluster.settle();
     let status = cluster.status();
-    assert_eq!(cluster.creations, 8 + 6);
+    // What removes the lock of the one that was evicted, and the second attempt.
+    assert_eq!(cluster.creations, 8 + 1 + 6);
     let results: Vec<_> = status.runs.iter().map(|run| (run.repository.name.as_str(), run.result)).collect();
     assert_eq!(results, [("nas", RunResult::Succeeded), ("s3", RunResult::Succeeded)]);
     assert!(status.repositories.iter().all(|repository| repository.last_success.is_some()));
@@ -380,9 +385,11 @@ fn two_repositories_share_a_snapshot_and_one_retries_alone() {
 #[test]
 fn one_repository_down_does_not_stop_the_other() {
     let mut cluster = Cluster::new(spec(json!({})));
-    cluster
-        .repositories
-        .push(SeenRepository { key: key("s3"), state: Err(Problem::new(Reason::RepositoryNotReady, "s3 is down")) });
+    cluster.repositories.push(SeenRepository {
+        key: key("s3"),
+        state: Err(Problem::new(Reason::RepositoryNotReady, "s3 is down")),
+        at_work: None,
+    });
     cluster.settle();
     assert_eq!(ready(&cluster), (ConditionStatus::False, "RepositoryNotReady".to_owned(), "s3 is down".to_owned()));
     cluster.force("now");
@@ -481,6 +488,41 @@ fn freshness_is_lost_after_two_times() {
 }
 
 #[test]
+fn a_run_waits_while_maintenance_has_its_repository() {
+    let mut cluster = cluster(json!({}));
+    let at_work = |url: &str| {
+        serde_json::from_value(json!({"url": url, "chore": "Check", "since": "2026-09-24T11:00:00Z"})).unwrap()
+    };
+    let url = cluster.status().repositories[0].targets[0].url.clone();
+    cluster.repositories[0].at_work = Some(at_work(&url));
+    cluster.force("now");
+    for _ in 0..20 {
+        cluster.step();
+    }
+    assert_eq!(cluster.status().phase, Some(BackupPhase::Queued));
+    let said = cluster.status().message.unwrap();
+    assert_eq!(said, format!("waits for its place: a check runs in {url} since 2026-09-24T11:00:00Z"));
+    // Another's repository is none of its business.
+    cluster.repositories[0].at_work = Some(at_work("s3:https://nas/backups/media/sonarr"));
+    cluster.settle();
+    assert_eq!(cluster.status().last_result, Some(RunResult::Succeeded));
+}
+
+#[test]
+fn the_lock_of_a_dead_mover_goes_with_each_attempt() {
+    for (end, expected) in
+        [(End::Good, 0), (End::Fails(FailureKind::Locked), 0), (End::OutOfMemory, 1), (End::Evicted, 2)]
+    {
+        let mut cluster = cluster(json!({"retries": 1}));
+        cluster.end = end;
+        cluster.force("now");
+        cluster.settle();
+        assert!(cluster.is_clean());
+        assert_eq!(cluster.unlocked, expected, "{end:?}");
+    }
+}
+
+#[test]
 fn the_lists_stay_short() {
     let mut cluster = cluster(json!({"claimNames": ["config", "media"]}));
     for number in 0..25 {
@@ -502,7 +544,7 @@ fn progress_is_written_when_it_moves() {
     }
     cluster.provisioner();
     for (_, state) in cluster.jobs.values_mut() {
-        *state = MoverState::Waiting("ImagePullBackOff: not found".to_owned());
+        *state = MoverState::Waiting("the mover cannot start: ImagePullBackOff: not found".to_owned());
     }
     while cluster.control().is_none() {}
     assert_eq!(cluster.status().message.unwrap(), "the mover cannot start: ImagePullBackOff: not found");

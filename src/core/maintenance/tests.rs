@@ -3,8 +3,16 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::{common::RepositoryKind, labels, repository::ClusterResticRepository},
-    core::task::{Answer, Failure, FailureKind, Maintained},
+    api::{
+        backup::{RepositoryKey, VolumeBackup},
+        common::{RepositoryKind, Retention},
+        labels,
+        repository::ClusterResticRepository,
+    },
+    core::{
+        problem::Reason,
+        task::{Answer, Checked, Failure, FailureKind, Maintained},
+    },
 };
 
 fn time(text: &str) -> Time {
@@ -47,7 +55,8 @@ fn daily() -> Retention {
 fn what_is_kept_in_order() {
     let of = |backups: &[VolumeBackup], default: Option<&Retention>| {
         let places = places(&key(), default, backups);
-        places.iter().map(|place| format!("{} {} {:?}", place.url, place.busy, place.task)).collect::<Vec<_>>()
+        let places = places.iter().filter(|place| has_work(Chore::Retention, place));
+        places.map(|place| format!("{} {} {:?}", place.url, place.busy, place.task)).collect::<Vec<_>>()
     };
     let plain = backup("a", &json!({}));
     assert!(of(std::slice::from_ref(&plain), None).is_empty(), "no retention keeps everything");
@@ -70,7 +79,12 @@ struct Round {
     seen: errand::Seen,
     now: Time,
     outcome: Outcome,
+    /// What checks answer.
+    checked: Outcome,
     ran: Vec<String>,
+    parts: Vec<Option<Part>>,
+    /// What the status says is worked on when a mover starts.
+    said: Vec<Option<AtWork>>,
 }
 
 impl Round {
@@ -88,7 +102,10 @@ impl Round {
             seen: errand::Seen::default(),
             now: time("2026-09-24T03:00:00Z"),
             outcome: Outcome::Maintained(Maintained { kept: 7, forgotten: 2, bytes: 1000 }),
+            checked: Outcome::Checked(Checked::default()),
             ran: vec![],
+            parts: vec![],
+            said: vec![],
         }
     }
 
@@ -100,14 +117,24 @@ impl Round {
                     self.subject.status = *status;
                 }
                 Step::Wait(wait) => return wait,
-                Step::Errand(next, index, run) => {
+                Step::Errand(next, chosen, run) => {
                     let object = json!({"metadata": {"uid": "u", "labels": {labels::RUN: run}}});
                     match next {
                         Next::Credentials => self.seen.credentials = serde_json::from_value(object).unwrap(),
                         Next::Job => {
                             self.seen.job = serde_json::from_value(object).unwrap();
-                            self.ran.push(self.places[index.unwrap()].url.clone());
-                            let answer = Answer { repository: None, outcome: self.outcome.clone() };
+                            let (chore, index) = chosen.unwrap();
+                            let place = &self.places[index];
+                            self.ran.push(place.url.clone());
+                            self.said.push(self.subject.status.at_work.clone());
+                            let outcome = match task(&self.subject, chore, place) {
+                                Task::Check(check) => {
+                                    self.parts.push(check.part);
+                                    self.checked.clone()
+                                }
+                                _ => self.outcome.clone(),
+                            };
+                            let answer = Answer { repository: None, outcome };
                             self.seen.state = MoverState::Finished(answer);
                         }
                         Next::DeleteJob(_) => self.seen.job = None,
@@ -185,4 +212,99 @@ fn a_failure_is_said_and_does_not_stop_the_others() {
     round.subject.spec.maintenance.as_mut().unwrap().schedule = Some("nightly".to_owned());
     round.settle();
     assert!(round.subject.status.last_maintenance.unwrap().message.contains("nightly"));
+}
+
+impl Round {
+    fn checking() -> Self {
+        let mut round = Self::new();
+        let maintenance = json!({"schedule": "0 4 * * *", "check": {"schedule": "0 5 * * *", "readData": "40%"}});
+        round.subject.spec.maintenance = serde_json::from_value(maintenance).unwrap();
+        round
+    }
+
+    fn at(&mut self, time_of: &str) {
+        self.now = time(time_of);
+        self.settle();
+    }
+}
+
+#[test]
+fn all_of_the_data_is_read_in_parts() {
+    let mut round = Round::checking();
+    // Also where nothing is ever forgotten.
+    round.places = places(&key(), None, &[backup("a", &json!({}))]);
+    round.settle();
+    for day in ["24", "25", "26", "27"] {
+        round.at(&format!("2026-09-{day}T05:00:01Z"));
+    }
+    let parts: Vec<_> = round.parts.iter().map(|part| part.map(|part| (part.number, part.of))).collect();
+    assert_eq!(parts, [Some((1, 3)), Some((2, 3)), Some((3, 3)), Some((1, 3))]);
+    assert_eq!(round.ran, vec!["s3:https://nas/a"; 4]);
+    let last = round.subject.status.last_check.clone().unwrap();
+    assert_eq!(last.message, "s3:https://nas/a: no errors, part 1 of 3 of the data read");
+    // A part in which errors were found is read again, and one that could not be read is.
+    for outcome in [
+        Outcome::Checked(Checked { errors: 2, first: "pack 0a1b: does not exist".to_owned() }),
+        Outcome::Failed(Failure { kind: FailureKind::Unreachable, message: "no route to host".to_owned() }),
+    ] {
+        round.checked = outcome;
+        round.now += chrono::Duration::days(1);
+        round.settle();
+        assert_eq!(round.parts.last().unwrap().unwrap().number, 2);
+    }
+    assert_eq!(round.subject.status.repositories["s3:https://nas/a"].check_errors, None, "it is not known");
+}
+
+#[test]
+fn while_it_works_the_status_says_so_and_one_that_goes_wrong_is_not_hidden() {
+    let mut round = Round::checking();
+    round.settle();
+    let worked = |round: &Round| {
+        let said = round.said.iter().flatten().map(|said| format!("{:?} {}", said.chore, said.url));
+        said.collect::<Vec<_>>()
+    };
+    round.checked = Outcome::Checked(Checked { errors: 2, first: "pack 0a1b: does not exist".to_owned() });
+    // The first finds errors, the second none.
+    round.places[1].busy = true;
+    round.at("2026-09-24T05:00:01Z");
+    round.checked = Outcome::Checked(Checked::default());
+    round.places[1].busy = false;
+    round.settle();
+    assert_eq!(
+        worked(&round),
+        [
+            "Retention s3:https://nas/a",
+            "Check s3:https://nas/a",
+            "Retention s3:https://nas/b",
+            "Check s3:https://nas/b"
+        ]
+    );
+    assert_eq!(round.subject.status.at_work, None);
+    assert_yaml_snapshot!(round.subject.status);
+}
+
+#[test]
+fn the_lock_of_a_mover_that_was_killed_is_removed() {
+    let mut round = Round::new();
+    round.settle();
+    round.now = time("2026-09-24T04:00:01Z");
+    let step = |round: &Round| next_step(&round.subject, "cluster", &round.places, &round.seen, round.now);
+    let Step::Write(status) = step(&round) else { panic!("what is worked on is said first") };
+    round.subject.status = *status;
+    let Step::Errand(Next::Credentials, Some(chosen), run) = step(&round) else { panic!("credentials come first") };
+    let task = serde_json::to_string(&task(&round.subject, chosen.0, &round.places[chosen.1])).unwrap();
+    let job = json!({
+        "metadata": {"name": "m", "uid": "u", "labels": {labels::RUN: run}},
+        "spec": {"template": {"spec": {"containers": [{"name": "mover", "env": [{"name": "STRONGROOM_TASK", "value": task}]}]}}},
+    });
+    round.seen.job = serde_json::from_value(job).unwrap();
+    round.seen.state = MoverState::Lost(Problem::new(Reason::Interrupted, "killed"));
+    let Step::Write(status) = step(&round) else { panic!("that it failed is entered") };
+    round.subject.status = *status;
+    let Step::Errand(Next::Unlock(unlock), ..) = step(&round) else { panic!("the lock goes before the Job") };
+    assert_eq!(unlock.metadata.name.as_deref(), Some("m-unlock"));
+    round.seen.unlocking = MoverState::Running { progress: None };
+    assert_eq!(step(&round), Step::Wait(SOON));
+    round.seen.unlocking = MoverState::Finished(Answer { repository: None, outcome: Outcome::Unlocked(1) });
+    assert!(matches!(step(&round), Step::Errand(Next::DeleteJob(_), ..)));
 }

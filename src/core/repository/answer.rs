@@ -56,9 +56,6 @@ fn ready_message(subject: &Subject) -> String {
     if subject.spec.read_only {
         message.push_str("; readOnly: only restores");
     }
-    if subject.spec.maintenance.as_ref().is_some_and(|maintenance| maintenance.check.is_some()) {
-        message.push_str("; maintenance.check is not done by this version");
-    }
     message
 }
 

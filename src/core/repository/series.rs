@@ -18,6 +18,10 @@ const REACHABLE: Metric = Metric("repository_last_reachable_timestamp_seconds", 
 const NEXT: Metric = Metric("repository_next_maintenance_timestamp_seconds", "When maintenance is due");
 const MAINTAINED: Metric = Metric("repository_last_maintenance_timestamp_seconds", "When maintenance last ended");
 const SUCCEEDED: Metric = Metric("repository_last_maintenance_succeeded", "Whether all of it succeeded");
+const CHECKED: Metric = Metric("repository_last_check_timestamp_seconds", "When a check last ended");
+const CHECK_SUCCEEDED: Metric =
+    Metric("repository_last_check_succeeded", "Whether all was checked and no error was found");
+const ERRORS: Metric = Metric("repository_check_errors", "Errors that the last check found");
 const SNAPSHOTS: Metric = Metric("repository_snapshots", "Snapshots at the last maintenance");
 const BYTES: Metric = Metric("repository_bytes", "Size at the last maintenance");
 
@@ -47,9 +51,13 @@ fn add(page: &mut Page, kind: RepositoryKind, meta: &ObjectMeta, status: Option<
     let last = status.last_maintenance.as_ref();
     page.add_some(MAINTAINED, &labels, last.map(|last| last.time.timestamp()));
     page.add_some(SUCCEEDED, &labels, last.map(|last| i64::from(last.succeeded)));
+    let last = status.last_check.as_ref();
+    page.add_some(CHECKED, &labels, last.map(|last| last.time.timestamp()));
+    page.add_some(CHECK_SUCCEEDED, &labels, last.map(|last| i64::from(last.succeeded)));
     for (path, repository) in &status.repositories {
         let labels = with(&labels, [("path", path)]);
         page.add_some(SNAPSHOTS, &labels, repository.snapshots);
         page.add_some(BYTES, &labels, repository.bytes);
+        page.add_some(ERRORS, &labels, repository.check_errors);
     }
 }

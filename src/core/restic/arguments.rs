@@ -1,9 +1,21 @@
 //! The arguments that restic is started with. None holds a secret: URL and credentials are variables.
 
-use crate::core::task::{BackupTask, BackupVolume, ROOT_TAG, RUN_TAG, RateLimits};
+use crate::core::task::{BackupTask, BackupVolume, Part, ROOT_TAG, RUN_TAG, RateLimits};
 
-/// How long a backup or maintenance waits for another's lock.
-const WAIT_FOR_LOCK: &str = "--retry-lock=5m";
+/// What is done about another's lock that is in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locks {
+    /// restic fails, and says whose it is.
+    Fail,
+    /// It is waited for, up to five minutes.
+    Wait,
+}
+
+impl Locks {
+    fn argument(self) -> Option<String> {
+        (self == Self::Wait).then(|| "--retry-lock=5m".to_owned())
+    }
+}
 
 /// Attributes that belong to the node's security modules, not to the data: SELinux labels and the like. A mover
 /// may not set them; capabilities of programs (`security.capability`) are data and are restored, or reported.
@@ -37,8 +49,9 @@ impl Root {
 
 /// Backs a volume up, from within it: the snapshot has the volume's own tree and the mount's path, as VolSync
 /// writes it. With `skip_unchanged`, nothing is stored where nothing has changed since the last snapshot.
-pub fn backup(task: &BackupTask, volume: &BackupVolume, root: Root, skip_unchanged: bool) -> Vec<String> {
-    let mut arguments = strings(&["backup", ".", "--json", WAIT_FOR_LOCK]);
+pub fn backup(task: &BackupTask, volume: &BackupVolume, root: Root, skip_unchanged: bool, locks: Locks) -> Vec<String> {
+    let mut arguments = strings(&["backup", ".", "--json"]);
+    arguments.extend(locks.argument());
     arguments.push(format!("--host={}", volume.host));
     arguments.push(format!("--tag={RUN_TAG}{}", task.run));
     arguments.push(format!("--tag={ROOT_TAG}{}", root.to_tag()));
@@ -91,8 +104,9 @@ pub fn init() -> Vec<String> {
 }
 
 /// Removes exactly these snapshots; with `prune`, also the data that nothing needs any more.
-pub fn forget(ids: &[String], prune: bool) -> Vec<String> {
-    let mut arguments = strings(&["forget", "--json", WAIT_FOR_LOCK]);
+pub fn forget(ids: &[String], prune: bool, locks: Locks) -> Vec<String> {
+    let mut arguments = strings(&["forget", "--json"]);
+    arguments.extend(locks.argument());
     if prune {
         arguments.push("--prune".to_owned());
     }
@@ -100,9 +114,33 @@ pub fn forget(ids: &[String], prune: bool) -> Vec<String> {
     arguments
 }
 
+/// Checks the repository's structure, and reads a part of its data where one is named.
+pub fn check(part: Option<Part>, locks: Locks) -> Vec<String> {
+    let mut arguments = strings(&["check", "--json"]);
+    arguments.extend(locks.argument());
+    arguments.extend(part.map(|part| format!("--read-data-subset={}/{}", part.number, part.of)));
+    arguments
+}
+
 /// Counts what the repository holds.
 pub fn stats() -> Vec<String> {
     strings(&["stats", "--mode=raw-data", "--json", "--no-lock"])
+}
+
+/// Removes the locks that restic itself takes for dead: not refreshed for 30 minutes, or made on this host by a process
+/// that does not exist.
+pub fn unlock() -> Vec<String> {
+    strings(&["unlock"])
+}
+
+/// Lists the ids of the repository's locks, one in each line.
+pub fn locks() -> Vec<String> {
+    strings(&["list", "locks", "--no-lock"])
+}
+
+/// Prints a lock.
+pub fn lock(id: &str) -> Vec<String> {
+    strings(&["cat", "lock", id, "--no-lock"])
 }
 
 fn strings(words: &[&str]) -> Vec<String> {
@@ -152,15 +190,20 @@ mod tests {
         };
         let root = Root { mode: 0o2770, uid: 1000, gid: 100 };
         insta::assert_yaml_snapshot!([
-            backup(&task, &volume, root, true),
+            backup(&task, &volume, root, true, Locks::Fail),
             restore("0a1b", "/restore/config", task.limits),
             list("0a1b", RateLimits::default()),
             list_long("0a1b", RateLimits::default()),
             snapshots(&["media"]),
             config(),
             init(),
-            forget(&["0a1b".to_owned()], true),
+            forget(&["0a1b".to_owned()], true, Locks::Wait),
+            check(None, Locks::Fail),
+            check(Some(Part { number: 3, of: 20 }), Locks::Wait),
             stats(),
+            unlock(),
+            locks(),
+            lock("0a1b"),
         ]);
     }
 

@@ -31,6 +31,8 @@ pub struct Ending {
     pub unanswered: Option<String>,
     /// Items that could not be read or written.
     pub items: Items,
+    /// What a check found first.
+    pub wrong: Option<String>,
     fatal: Option<String>,
     others: Vec<String>,
 }
@@ -73,7 +75,9 @@ impl Ending {
     /// Takes a line of restic's standard error. What it is comes back, for the log.
     pub fn hear(&mut self, line: &str) {
         match Line::parse(line.as_bytes()) {
-            Some(Line::Error(error)) => self.items.add(&error),
+            Some(Line::Error(error)) if error.message.is_empty() => self.items.add(&error),
+            // Only the first of them says what is wrong; the others are advice.
+            Some(Line::Error(error)) => _ = self.wrong.get_or_insert_with(|| first_line(&error.message)),
             Some(Line::ExitError { message, .. }) => self.fatal = Some(message),
             Some(_) => {}
             None => {
@@ -124,7 +128,7 @@ impl Ending {
                 None => failed(format!("the repository cannot be opened: {words}")),
             },
             FailureKind::Locked => {
-                failed(format!("{words}. If that process is gone for good, remove its lock with: restic unlock"))
+                failed(format!("{words}. When its owner has not renewed it for 30 minutes, the next run removes it"))
             }
             FailureKind::NoSpace if self.all().any(|text| text.contains(&format!(" {CACHE_MOUNT}/"))) => {
                 failed(format!("restic's cache is full: raise mover.cache.size. {}", self.detail(&words)))
@@ -167,6 +171,10 @@ impl Ending {
     fn detail(&self, words: &str) -> String {
         if self.items.count() == 0 { words.to_owned() } else { format!("{words}: {}", self.items.first()) }
     }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
 }
 
 fn is_no_space(words: &str) -> bool {

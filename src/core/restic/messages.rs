@@ -82,20 +82,24 @@ pub struct Summary {
     pub data_added_packed: i64,
     /// Bytes that a restore wrote or found in place.
     pub total_bytes: i64,
+    /// Errors that a check found.
+    pub num_errors: i64,
 }
 
-/// An item that could not be read or written.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+/// An item that could not be read or written; or, of a check, what is wrong.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
 pub struct ItemError {
     /// The path.
-    #[serde(default)]
     pub item: String,
     /// Why.
     pub error: ErrorText,
+    /// What a check says.
+    pub message: String,
 }
 
 /// restic's words.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 pub struct ErrorText {
     /// The words.
     pub message: String,
@@ -153,6 +157,13 @@ pub struct Config {
     pub id: String,
 }
 
+/// A lock, of which only its owner's host is of interest.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Lock {
+    /// Host name of the process that made it.
+    pub hostname: String,
+}
+
 /// What `stats` counts.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Stats {
@@ -171,6 +182,7 @@ mod tests {
             r#"{"message_type":"status","percent_done":0.5,"total_files":4,"files_restored":2,"total_bytes":8,"bytes_restored":4}"#,
             r#"{"message_type":"summary","files_new":5,"total_files_processed":5,"total_bytes_processed":10,"data_added":3013,"data_added_packed":1322,"snapshot_id":"d7783115"}"#,
             r#"{"message_type":"error","error":{"message":"open a: permission denied"},"during":"archival","item":"/data/a"}"#,
+            r#"{"message_type":"error","message":"pack f3b322a8: does not exist\n"}"#,
             r#"{"message_type":"exit_error","code":3,"message":"Warning: at least one source file could not be read"}"#,
             r#"{"message_type":"initialized","id":"3f5d8826","repository":"/repo"}"#,
             r#"{"message_type":"verbose_status","action":"new"}"#,

@@ -236,7 +236,7 @@ impl Plan<'_> {
         let shown = conditions::get(&status.conditions, READY).map(|condition| condition.status);
         if progress.is_some() || shown != Some(crate::api::common::ConditionStatus::False) {
             let phase = status.phase.map_or("Progressing", words::phase);
-            let held_up = held_up.map(|why| format!("; the mover cannot start: {why}")).unwrap_or_default();
+            let held_up = held_up.map(|why| format!("; {why}")).unwrap_or_default();
             let doing = words::doing(&status) + &held_up;
             self.summarize(&mut status, &Summary::Progressing(phase, doing));
         }

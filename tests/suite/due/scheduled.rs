@@ -1,4 +1,4 @@
-//! What happens by itself: runs at their times, and the retention that maintenance applies.
+//! What happens by itself: runs at their times, the retention that maintenance applies, and checks.
 
 use std::time::Duration;
 
@@ -101,6 +101,19 @@ fn runs_come_at_their_times_and_maintenance_keeps_what_is_to_be_kept() {
             .collect::<Vec<_>>()
     };
     assert_eq!((says("snapshots"), says("last_maintenance_succeeded")), (vec!["1"], vec!["1"]));
+    // A check, by its schedule: the first of two parts of the data.
+    let check =
+        r#"{"spec":{"maintenance":{"schedule":"0 0 1 1 *","check":{"schedule":"* * * * *","readData":"50%"}}}}"#;
+    kubectl(&["patch", "clusterresticrepository", "scheduled", "--type=merge", "-p", check]);
+    let checked = eventually("the repository is checked", LIMIT, || {
+        let last = status("clusterresticrepository", "", "scheduled")["lastCheck"].clone();
+        last.is_object().then_some(last)
+    });
+    assert_eq!(checked["succeeded"], true, "{checked}");
+    let message = checked["message"].as_str().unwrap_or_default();
+    assert!(message.ends_with(": no errors, part 1 of 2 of the data read"), "{message}");
+    let never = r#"{"spec":{"maintenance":{"check":null}}}"#;
+    kubectl(&["patch", "clusterresticrepository", "scheduled", "--type=merge", "-p", never]);
     nothing_left(ns);
     eventually("the maintenance leaves nothing", SOON, || {
         list("jobs,pods", SYSTEM, "strongroom.dev/owner-name=scheduled").is_empty().then_some(())

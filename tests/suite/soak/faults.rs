@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use super::{
     Plan,
-    random::Random,
     world::{VAULTS, World, name},
 };
-use crate::support::connect;
+use crate::{random::Random, support::connect};
 
 /// Longer than the controller keeps an item that it fetched: what it keeps hides that it believes the past.
 const KEPT: Duration = Duration::from_secs(12);

@@ -1,0 +1,103 @@
+//! The restic repositories of a repository object, and what is kept in each.
+
+use kube::ResourceExt;
+
+use crate::{
+    api::{
+        backup::{BackupRepositoryStatus, BackupTarget, RepositoryKey, RunResult, VolumeBackup},
+        common::Retention,
+    },
+    core::task::{History, MaintainTask},
+};
+
+/// A restic repository.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// Its URL, without credentials.
+    pub url: String,
+    /// Namespace and name of a `VolumeBackup` that goes there.
+    pub backup: (String, String),
+    /// The claims of that `VolumeBackup`.
+    pub claims: Vec<String>,
+    /// Whether a backup into it runs.
+    pub busy: bool,
+    /// What is kept in it.
+    pub task: MaintainTask,
+    /// Whether there is something in it.
+    pub is_used: bool,
+}
+
+/// The restic repositories of a repository object, with the histories in them whose retention is known. A history that
+/// no `VolumeBackup` declares, or whose last run is suspect, is left as it is.
+pub fn places<'a>(
+    key: &RepositoryKey,
+    default: Option<&Retention>,
+    backups: impl IntoIterator<Item = &'a VolumeBackup>,
+) -> Vec<Place> {
+    let mut places: Vec<Place> = vec![];
+    for backup in backups {
+        let status = backup.status.clone().unwrap_or_default();
+        let Some(known) = status.repositories.iter().find(|known| known.repository == *key) else { continue };
+        let Some(url) = known.targets.first().map(|target| target.url.clone()) else { continue };
+        let busy = status.run.as_ref().is_some_and(|run| run.repositories.contains(key));
+        let histories = histories(backup, key, known, default);
+        let not_good = status.runs.iter().filter(|run| run.repository == *key && run.result != RunResult::Succeeded);
+        let not_good = not_good.filter_map(|run| run.snapshot.clone());
+        let place = if let Some(index) = places.iter().position(|place| place.url == url) {
+            &mut places[index]
+        } else {
+            places.push(Place {
+                url,
+                backup: (backup.namespace().unwrap_or_default(), backup.name_any()),
+                claims: known.targets.iter().map(|target| target.claim.clone()).collect(),
+                busy: false,
+                task: MaintainTask { histories: vec![], not_good: vec![] },
+                is_used: false,
+            });
+            let last = places.len() - 1;
+            &mut places[last]
+        };
+        place.busy |= busy;
+        place.is_used |= known.last_success.is_some();
+        place.task.not_good.extend(not_good);
+        place.task.histories.extend(histories);
+    }
+    for place in &mut places {
+        // Two that write one history and disagree: neither of the two decides.
+        let all = place.task.histories.clone();
+        let twice = |one: &History| all.iter().filter(|of| (&of.host, &of.path) == (&one.host, &one.path)).count() > 1;
+        place.task.histories.retain(|history| !twice(history));
+    }
+    places.sort_by(|one, other| one.url.cmp(&other.url));
+    places
+}
+
+fn histories(
+    backup: &VolumeBackup,
+    key: &RepositoryKey,
+    known: &BackupRepositoryStatus,
+    default: Option<&Retention>,
+) -> Vec<History> {
+    let of_reference = backup
+        .spec
+        .repository_refs
+        .iter()
+        .find(|reference| reference.repository.kind == key.kind && reference.repository.name == key.name);
+    let retention = of_reference.and_then(|reference| reference.retention.as_ref());
+    let retention = retention.or(backup.spec.retention.as_ref()).or(default);
+    let Some(retention) = retention.filter(|retention| !retention.keeps_everything()) else { return vec![] };
+    if known.last_success.is_none() {
+        return vec![];
+    }
+    let is_suspect = |target: &&BackupTarget| {
+        let runs = backup.status.iter().flat_map(|status| &status.runs);
+        let last = runs.into_iter().find(|run| run.claim == target.claim && run.repository == *key);
+        last.is_some_and(|run| run.result == RunResult::Suspect)
+    };
+    let history = |target: &BackupTarget| History {
+        host: target.host.clone(),
+        path: target.path.clone(),
+        retention: retention.clone(),
+    };
+    known.targets.iter().filter(|target| !is_suspect(target)).map(history).collect()
+}

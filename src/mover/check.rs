@@ -1,0 +1,43 @@
+//! Checks a repository.
+
+use tokio::sync::mpsc;
+
+use super::lock;
+use crate::{
+    clients::restic::Restic,
+    core::{
+        restic::{
+            arguments::{self, Locks},
+            messages::Line,
+        },
+        task::{Answer, CheckTask, Checked, Failure, Outcome},
+    },
+};
+
+/// A check that finds errors has come to its end: that is an answer, and no failure.
+pub(super) async fn run(restic: &Restic, task: CheckTask) -> Result<Answer, Failure> {
+    let checked = lock::past_others(restic, async |locks| check(restic, task, locks).await).await?;
+    Ok(Answer { repository: restic.repository_id(), outcome: Outcome::Checked(checked) })
+}
+
+async fn check(restic: &Restic, task: CheckTask, locks: Locks) -> Result<Checked, Failure> {
+    let (sender, mut output) = mpsc::channel::<Vec<u8>>(8);
+    let summary = async {
+        let mut found = None;
+        while let Some(line) = output.recv().await {
+            if let Some(Line::Summary(summary)) = Line::parse(&line) {
+                found = Some(summary);
+            }
+        }
+        found
+    };
+    let arguments = arguments::check(task.part, locks);
+    let (ending, summary) = tokio::join!(restic.lines(&arguments, None, sender), summary);
+    let ending = ending?;
+    match summary {
+        Some(summary) if ending.is_success() || summary.num_errors > 0 => {
+            Ok(Checked { errors: summary.num_errors, first: ending.wrong.unwrap_or_default() })
+        }
+        _ => Err(ending.failure()),
+    }
+}

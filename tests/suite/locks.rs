@@ -1,0 +1,212 @@
+//! Movers, their restic, their pods, the kubelet and the controller are killed at random moments. Nobody has to remove
+//! a lock by hand: none is left, the next run is good, and the repository is whole.
+//!
+//! In full with STRONGROOM_FULL=1: a hundred kills. STRONGROOM_SEED chooses the moments.
+
+use std::{
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    backups::{app, backup, has_run, mounted_at, nothing_left, request_run, running},
+    messages::accept_base,
+    random::Random,
+    support::{SOON, SYSTEM, alone, apply, eventually, get, kubectl, list, namespace, on_node, try_kubectl},
+};
+
+const APPS: usize = 3;
+const PASSWORD: &str = "canary-locks-1";
+/// How long the run after a kill may take.
+const NEXT: Duration = Duration::from_mins(1);
+
+/// What is killed.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Restic,
+    Mover,
+    Pod,
+    Kubelet,
+    Evicted,
+    Controller,
+}
+
+const VICTIMS: [Victim; 6] =
+    [Victim::Restic, Victim::Mover, Victim::Pod, Victim::Evicted, Victim::Controller, Victim::Kubelet];
+
+/// An app whose movers are killed: its namespace, and where its volume and its restic repository are on the node.
+struct App {
+    namespace: String,
+    data: String,
+    repository: String,
+}
+
+impl App {
+    fn locks(&self) -> usize {
+        on_node(&["sh", "-c", &format!("ls {}/locks 2>/dev/null | grep -vc -e -tmp- ; true", self.repository)])
+            .trim()
+            .parse()
+            .expect("a number")
+    }
+
+    fn write(&self) {
+        on_node(&["sh", "-c", &format!("dd if=/dev/urandom of={}/file bs=1M count=6 2>/dev/null && sync", self.data)]);
+    }
+
+    fn pod(&self) -> Option<String> {
+        let pods = list("pod", SYSTEM, &format!("strongroom.dev/owner-namespace={}", self.namespace));
+        pods.first()?["metadata"]["name"].as_str().map(str::to_owned)
+    }
+
+    /// Kills a process of the mover: restic, or what started it.
+    fn kill(&self, which: &str) {
+        let script = format!(
+            "for process in /proc/[0-9]*; do \
+             if tr '\\0' ' ' <$process/cmdline 2>/dev/null | grep -q '^/restic backup .*--host={} '; \
+             then restic=${{process#/proc/}}; mover=$(awk '/^PPid/ {{print $2}}' $process/status); kill -9 ${which}; fi; done; true",
+            self.namespace
+        );
+        on_node(&["sh", "-c", &script]);
+    }
+
+    fn strike(&self, victim: Victim) {
+        match victim {
+            Victim::Restic => self.kill("restic"),
+            Victim::Mover => self.kill("mover"),
+            Victim::Kubelet => {
+                on_node(&["sh", "-c", "pkill -9 -x kubelet; true"]);
+                self.kill("mover");
+            }
+            Victim::Controller => {
+                // The pod: the kubelet starts a container that is killed again and again later each time.
+                let of_controller = ["-l", "app.kubernetes.io/name=strongroom", "--force", "--grace-period=0"];
+                kubectl(&[&["-n", SYSTEM, "delete", "pod", "--wait=false"], &of_controller[..]].concat());
+                self.kill("mover");
+            }
+            Victim::Pod => {
+                let Some(pod) = self.pod() else { return };
+                _ = try_kubectl(&["-n", SYSTEM, "delete", "pod", &pod, "--force", "--grace-period=0"], None);
+            }
+            Victim::Evicted => {
+                let Some(pod) = self.pod() else { return };
+                let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}/eviction");
+                let eviction = format!(
+                    "{{\"apiVersion\": \"policy/v1\", \"kind\": \"Eviction\", \"metadata\": {{\"name\": \"{pod}\", \"namespace\": \"{SYSTEM}\"}}}}"
+                );
+                _ = try_kubectl(&["create", "--raw", &path, "-f", "-"], Some(&eviction));
+            }
+        }
+    }
+
+    /// One run that is killed, and one after it.
+    fn round(&self, victim: Victim, random: &mut Random, locked: &AtomicUsize) {
+        self.write();
+        let token = request_run(&self.namespace, "app");
+        // Most while restic holds its lock, some at whatever moment.
+        let wanted = !random.one_of(4);
+        eventually("the mover has a lock, or the run is over", SOON, || {
+            let seen = if wanted { self.locks() > 0 } else { self.pod().is_some() };
+            (seen || has_run(&self.namespace, "app", &token).is_some()).then_some(())
+        });
+        std::thread::sleep(Duration::from_millis(random.of(0..2500)));
+        let held = self.locks() > 0;
+        self.strike(victim);
+        let status = eventually("the run that was killed ends", Duration::from_mins(4), || {
+            has_run(&self.namespace, "app", &token)
+        });
+        let left = self.locks();
+        let result = status["lastResult"].as_str().unwrap_or_default().to_owned();
+        println!("{}: {victim:?} killed, lock {held}: {result} {}", self.namespace, status["runs"][0]["message"]);
+        assert_eq!(left, 0, "a lock is left: {status:#}");
+        locked.fetch_add(usize::from(held), Ordering::Relaxed);
+
+        let started = Instant::now();
+        let token = request_run(&self.namespace, "app");
+        let next = eventually("the next run ends", SOON, || has_run(&self.namespace, "app", &token));
+        assert_eq!(next["lastResult"], "Succeeded", "after {victim:?}: {next:#}");
+        assert!(started.elapsed() < NEXT, "the run after {victim:?} took {:?}", started.elapsed());
+        assert_eq!(self.locks(), 0);
+    }
+}
+
+/// The repository on a volume of its own, which a pod keeps mounted so that the test can look into it.
+fn repository() -> String {
+    for (kind, name) in [("secret", "locks"), ("clusterresticrepository", "locks")] {
+        kubectl(&["-n", SYSTEM, "delete", kind, name, "--ignore-not-found"]);
+    }
+    apply(&app(SYSTEM, "locks", "ceph-filesystem"));
+    running(SYSTEM, "locks");
+    let mounted = mounted_at(SYSTEM, "locks");
+    on_node(&["sh", "-c", &format!("rm -rf {mounted}/* && chmod 777 {mounted}")]);
+    apply(&format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: locks, namespace: {SYSTEM}}}\nstringData: \
+         {{RESTIC_PASSWORD: {PASSWORD}, RESTIC_PACK_SIZE: '4'}}\n---\napiVersion: strongroom.dev/v1alpha1\n\
+         kind: ClusterResticRepository\nmetadata: {{name: locks}}\nspec:\n  \
+         url: '/repository/{{{{ namespace }}}}/{{{{ name }}}}'\n  volume: {{claimName: locks}}\n  \
+         limits: {{upload: 1Mi}}\n  credentials: {{secretRef: {{name: locks}}}}\n"
+    ));
+    accept_base("locks");
+    mounted
+}
+
+fn declare(index: usize, repositories: &str) -> App {
+    let namespace_of = format!("locks-{index}");
+    namespace(&namespace_of);
+    apply(&app(&namespace_of, "app", "ceph-block"));
+    running(&namespace_of, "app");
+    let spec = "spec: {retries: 0, repositoryRefs: [{name: locks}], ";
+    apply(&backup(&namespace_of, "app").replace("spec: {", spec));
+    App {
+        data: mounted_at(&namespace_of, "app"),
+        repository: format!("{repositories}/{namespace_of}/app"),
+        namespace: namespace_of,
+    }
+}
+
+fn check(app: &App) {
+    let restic = Command::new("sh").args(["-c", "command -v restic"]).output().expect("sh runs");
+    let restic = String::from_utf8_lossy(&restic.stdout).trim().to_owned();
+    let command = format!("RESTIC_PASSWORD={PASSWORD} {restic} -r {} check --no-cache --read-data", app.repository);
+    let said = on_node(&["sh", "-c", &command]);
+    assert!(said.contains("no errors were found"), "{said}");
+}
+
+#[test]
+fn whatever_is_killed_leaves_no_lock_and_the_next_run_is_good() {
+    let _guard = alone();
+    let rounds = if std::env::var_os("STRONGROOM_FULL").is_some() { 34 } else { 2 };
+    let seed = std::env::var("STRONGROOM_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("locks: STRONGROOM_SEED={seed}");
+    let repositories = repository();
+    let apps: Vec<App> = (0..APPS).map(|index| declare(index, &repositories)).collect();
+    let locked = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for (index, app) in apps.iter().enumerate() {
+            let locked = &locked;
+            scope.spawn(move || {
+                let mut random = Random::new(seed.wrapping_add(index as u64));
+                for round in 0..rounds {
+                    app.round(VICTIMS[(round * APPS + index) % VICTIMS.len()], &mut random, locked);
+                }
+            });
+        }
+    });
+    let (kills, locked) = (rounds * APPS, locked.into_inner());
+    println!("{kills} kills, {locked} of them while the run's lock was in the repository");
+    assert!(locked * 10 >= kills * 6, "{locked} of {kills}");
+    for app in &apps {
+        check(app);
+        nothing_left(&app.namespace);
+        kubectl(&["delete", "namespace", &app.namespace, "--wait=false"]);
+    }
+    let repository: Value = get("clusterresticrepository", "", "locks").expect("it is there");
+    assert_eq!(repository["status"]["phase"], "Ready");
+    kubectl(&["delete", "clusterresticrepository", "locks"]);
+    for (kind, name) in [("secret", "locks"), ("deployment", "locks"), ("pvc", "locks")] {
+        kubectl(&["-n", SYSTEM, "delete", kind, name]);
+    }
+}
