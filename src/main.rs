@@ -69,6 +69,9 @@ struct ControllerArgs {
     /// Whether ExternalSecrets may ask for a restart of what uses their Secret.
     #[arg(long, env = "STRONGROOM_RESTART", default_value_t = true, action = clap::ArgAction::Set)]
     restart: bool,
+    /// Whether VolumeBackups may have commands run in their apps' pods.
+    #[arg(long, env = "STRONGROOM_HOOKS", default_value_t = false, action = clap::ArgAction::Set)]
+    hooks: bool,
     /// Log as JSON instead of text.
     #[arg(long, env = "STRONGROOM_LOG_JSON")]
     log_json: bool,
@@ -88,6 +91,7 @@ impl From<ControllerArgs> for Settings {
             listen: args.listen,
             movers: args.movers,
             restart: args.restart,
+            hooks: args.hooks,
         }
     }
 }

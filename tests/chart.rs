@@ -37,6 +37,7 @@ image: {repository: registry.example.net/strongroom, tag: 1.2.3, digest: 'sha256
 imagePullSecrets: [{name: one}, {name: two}]
 fullnameOverride: vault
 movers: 9
+hooks: {enabled: true}
 log: {level: debug, format: json}
 resources: {requests: {cpu: 1}}
 serviceAccount: {annotations: {role: backup}}
@@ -88,6 +89,8 @@ fn values_that_do_not_exist_are_refused() {
         "image: {pullPolicy: Sometimes}",
         "movers: 0",
         "movers: four",
+        "hooks: true",
+        "hooks: {enabled: 'yes'}",
         "imagePullSecrets: [registry]",
         "log: {format: xml}",
         "serviceMonitor: {enabled: 'yes'}",
@@ -149,6 +152,20 @@ fn nothing_runs_in_an_apps_namespace() {
             ["pods", "pods/exec", "jobs", "deployments", "statefulsets", "daemonsets", "replicasets", "cronjobs"];
         assert!(!(names("resources", &runs) && names("verbs", &["create", "update", "delete"])), "{rule}");
     }
+}
+
+/// Commands in apps' pods are run only where that is switched on.
+#[test]
+fn commands_are_run_only_where_that_is_allowed() {
+    let rules = |values: &str| {
+        let rendered = documents(&with_values(values, &[]));
+        let mut rules = find(&rendered, "ClusterRole")["rules"].as_array().unwrap().clone();
+        rules.retain(|rule| rule["resources"].as_array().unwrap().iter().any(|text| text == "pods/exec"));
+        rules
+    };
+    assert_eq!(rules("{}"), Vec::<Value>::new());
+    let allowed = serde_json::json!([{"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]}]);
+    assert_eq!(Value::from(rules("hooks: {enabled: true}")), allowed);
 }
 
 #[test]

@@ -10,10 +10,10 @@ use serde_json::Value;
 const OPERATOR: &str = "system:serviceaccount:strongroom-system:strongroom";
 
 /// What no test makes the operator do, and when it does.
-/// What no test makes the operator do, and when it does.
-const RARE: [(&str, &str); 4] = [
+const RARE: [(&str, &str); 5] = [
     ("list /events", "where a staging claim is not provisioned for a while"),
     ("create /secrets", "server-side apply, a patch, asks for it where the Secret is new"),
+    ("create /pods/exec", "asked for besides get where a hook is run, and not in the log"),
     ("get apps/deployments", "at a start, where a restore was deleted by force and its workload is still stopped"),
     ("get apps/statefulsets", "the same"),
 ];

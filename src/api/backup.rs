@@ -14,6 +14,10 @@ use super::common::{
 pub const DEFAULT_STAGING_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Default of `deadline`.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+/// Default of a hook's `timeout`.
+pub const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest `timeout` of a hook: the app is held still meanwhile.
+pub const MAX_HOOK_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Default of `retries`.
 pub const DEFAULT_RETRIES: u32 = 2;
 /// Runs that the status keeps.
@@ -163,25 +167,33 @@ pub enum BackupMethod {
 
 /// Commands in the app's pod around the snapshot.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct Hooks {
-    /// Run before the snapshot; a failure ends the run.
+    /// Run in order before the snapshot. One that fails or takes too long ends the attempt: nothing is snapshotted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
     pub before: Vec<Hook>,
-    /// Run after the snapshot, always.
+    /// Run in order as soon as the snapshot is usable, and always: also where it could not be made, and more than once
+    /// where the operator ended meanwhile. One that fails is told and does not spoil the backup.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
     pub after: Vec<Hook>,
 }
 
-/// A command in the app's pod.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+/// A command in the app's pod: a pod that is ready and uses the (first) claim.
+#[derive(Clone, Debug, Serialize, Deserialize, KubeSchema, PartialEq, Eq)]
+#[schemars(transform = super::common::keep_descriptions)]
 pub struct Hook {
     /// The command and its arguments; no shell.
+    #[schemars(length(min = 1, max = 64), inner(length(max = 4096)))]
     pub command: Vec<String>,
     /// Container. Default: the pod's first.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = NAME))]
     pub container: Option<String>,
-    /// Time limit. Default 30s.
+    /// Time limit, at most 5m. Default 30s.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("duration(self) <= duration('5m')", "a hook's timeout is at most 5m: the app is held still meanwhile"))]
     pub timeout: Option<Duration>,
 }
 
@@ -297,6 +309,50 @@ pub struct Run {
     /// How far the mover is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// The hooks of this attempt, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<RunHooks>,
+}
+
+/// The hooks of an attempt as they were declared when it began, and how far they are.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
+pub struct RunHooks {
+    /// What runs before the snapshot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Hook>,
+    /// What runs when the snapshot is usable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<Hook>,
+    /// The pod in which they run, once it is chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<HookPod>,
+    /// How many of `before` were started: written before each of them is, so that none is run twice.
+    #[schemars(with = "u32")]
+    pub started: usize,
+    /// How many of `before` have succeeded.
+    #[schemars(with = "u32")]
+    pub succeeded: usize,
+    /// How many of `after` are done with.
+    #[schemars(with = "u32")]
+    pub done: usize,
+    /// Until when the next of `after`, which could not be run, is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub try_until: Option<Time>,
+    /// What is worth telling of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// The pod in which hooks run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[schemars(transform = super::common::keep_descriptions)]
+pub struct HookPod {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
 }
 
 /// A repository object's kind and name.

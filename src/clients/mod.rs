@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod connect;
+pub mod exec;
 pub mod guarded;
 pub mod paths;
 pub mod restic;

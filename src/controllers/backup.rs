@@ -1,6 +1,10 @@
 //! VolumeBackup: observes what a plan needs to see, and does the one next step, again and again.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kube::{Api, Resource, ResourceExt, runtime::events::EventType};
 
@@ -26,10 +30,13 @@ use crate::{
     },
 };
 
+mod hooks;
 mod observe;
 
 /// More steps than one look ever needs: a plan that goes in circles ends here, and is looked at again.
 const STEPS: usize = 60;
+/// After so long, commands in an app's pod go on in another look: one that lasts ten minutes seems to be stuck.
+const LONG: Duration = Duration::from_mins(4);
 
 impl Reconcile for VolumeBackup {
     const KIND: &'static str = backup::KIND;
@@ -47,7 +54,8 @@ impl Reconcile for VolumeBackup {
         let api = object.api(&ctx);
         match cluster::get(&api, &object.name_any()).await? {
             Some(backup) => {
-                let look = Look { ctx: &ctx, api, backup, place: Place::Unasked, problems: HashMap::new() };
+                let (place, problems) = (Place::Unasked, HashMap::new());
+                let look = Look { ctx: &ctx, api, backup, place, problems, refused: None };
                 Box::pin(look.go()).await
             }
             None => Ok(Action::await_change()),
@@ -81,6 +89,9 @@ impl Reconcile for VolumeBackup {
     }
 
     fn deleted(&self, ctx: &Context) {
+        if backup::owes_hooks(self) {
+            tokio::spawn(hooks::release(ctx.client.clone(), self.clone()));
+        }
         ctx.queue.release(&self.uid().unwrap_or_default());
         wake_queued(ctx);
         ctx.sweep.notify_one();
@@ -132,6 +143,8 @@ struct Look<'a> {
     place: Place,
     /// Why credentials cannot be had, by the index of the run's repository.
     problems: HashMap<usize, Problem>,
+    /// Why a snapshot cannot be made for which the app is held still.
+    refused: Option<Problem>,
 }
 
 /// The backups that run already.
@@ -145,13 +158,16 @@ impl Look<'_> {
             cluster: self.ctx.cluster.clone(),
             namespace: self.ctx.namespace.clone(),
             image: self.ctx.image.clone(),
+            hooks: self.ctx.hooks,
         };
+        let begun = Instant::now();
         for who in queue::running([&self.backup], self.ctx.now()) {
             self.ctx.queue.resume(who);
         }
         for _ in 0..STEPS {
             let mut seen = observe::observe(self.ctx, &self.backup, &world, self.ctx.now()).await?;
             seen.place.clone_from(&self.place);
+            seen.refused.clone_from(&self.refused);
             for (index, problem) in &self.problems {
                 if let Some(mover) = seen.movers.get_mut(*index) {
                     mover.problem = Some(problem.clone());
@@ -164,10 +180,21 @@ impl Look<'_> {
                     }
                 }
                 Step::Ask(who) => self.place = self.ask(who),
-                Step::Create(child) => children::create(self.ctx, child, &self.uid()).await?,
+                Step::Create(child) => match children::create(self.ctx, child, &self.uid()).await {
+                    Err(problem) if backup::owes_hooks(&self.backup) => self.refused = Some(problem),
+                    created => created?,
+                },
                 Step::Credentials(index) => self.credentials(index).await?,
                 Step::Release(volume) => observe::let_go(self.ctx, &volume).await?,
                 Step::Delete(child) => children::delete(self.ctx, child).await?,
+                Step::Exec(intent, exec) => {
+                    if let Some(wait) = self.exec(intent, &exec).await? {
+                        return Ok(Action::requeue(wait));
+                    }
+                    if begun.elapsed() > LONG {
+                        return Ok(Action::requeue(Duration::ZERO));
+                    }
+                }
                 Step::Wait(wait) => {
                     if !self.runs() && !matches!(self.place, Place::Full(_)) {
                         self.ctx.queue.release(&self.uid());
@@ -199,6 +226,7 @@ impl Look<'_> {
         let Some(written) = cluster::try_write_status(&self.api, &wanted).await? else { return Ok(false) };
         self.backup = written;
         self.problems.clear();
+        self.refused = None;
         if let Some(note) = note {
             let type_ = if note.warning { EventType::Warning } else { EventType::Normal };
             self.ctx.event(&self.backup.object_ref(&()), type_, &note.reason, note.message).await;

@@ -70,6 +70,8 @@ pub struct Context {
     pub fingerprints: Fingerprints,
     /// Whether workloads may be restarted for a Secret's new data.
     pub restart: bool,
+    /// Whether commands may be run in apps' pods.
+    pub hooks: bool,
     /// Who may move data now.
     pub queue: Arc<Queue>,
     /// Has what vanished objects left behind looked for.

@@ -49,6 +49,8 @@ pub struct Settings {
     pub movers: usize,
     /// Whether workloads may be restarted for a Secret's new data.
     pub restart: bool,
+    /// Whether commands may be run in apps' pods.
+    pub hooks: bool,
 }
 
 /// Why the controller ended.
@@ -131,6 +133,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         takeover: Takeover::new(taken),
         fingerprints,
         restart: settings.restart,
+        hooks: settings.hooks,
         queue,
         sweep: tokio::sync::Notify::new(),
         forgotten: tokio::sync::Notify::new(),

@@ -117,7 +117,9 @@ pub fn kinds(reason: Reason) -> &'static [On] {
         | Reason::DeadlineExceeded
         | Reason::ResticFailed => &[VolumeBackup, VolumeRestore],
         // Nothing but a backup and maintenance takes a lock, or minds one.
-        Reason::RepositoryLocked | Reason::SnapshotClassMissing | Reason::VolumeEmpty => &[VolumeBackup],
+        Reason::RepositoryLocked | Reason::SnapshotClassMissing | Reason::VolumeEmpty | Reason::HookFailed => {
+            &[VolumeBackup]
+        }
         Reason::InvalidSchedule => &[ExternalSecret, Repository, VolumeBackup],
         Reason::BackupNotFound
         | Reason::SnapshotNotFound
@@ -170,6 +172,7 @@ fn of_backup(reason: Reason, stalled: bool) -> Vec<Effect> {
         | Reason::WrongPassword
         | Reason::BaseMissing
         | Reason::CredentialsMissing
+        | Reason::HookFailed
         | Reason::StagingFailed
         | Reason::Interrupted
         | Reason::OutOfMemory

@@ -139,6 +139,8 @@ reasons! {
     VolumeUnsupported: Terminal, "See the message: block volumes and drivers without snapshots cannot be read.";
     /// Nothing was found on the volume.
     VolumeEmpty: Blocked, "Nothing is stored of a volume without files: see whether the app has written, or what `exclude` leaves.";
+    /// A command of `hooks.before` failed or did not end in time, so nothing was snapshotted.
+    HookFailed: Transient, "Run the command that the message names in that pod with kubectl exec: what it prints is kept nowhere.";
     /// The snapshot or the staging claim failed or did not get ready in time.
     StagingFailed: Transient, "See the message: it is the driver's own.";
     /// The mover was interrupted.

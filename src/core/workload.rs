@@ -165,7 +165,8 @@ fn of(kind: Kind, meta: &ObjectMeta) -> Workload {
     }
 }
 
-fn claims(spec: Option<&PodSpec>) -> Vec<String> {
+/// The claims that pods of that specification use.
+pub(crate) fn claims(spec: Option<&PodSpec>) -> Vec<String> {
     let volumes = spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten();
     volumes.filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone())).collect()
 }

@@ -18,6 +18,7 @@ mod cli;
 mod declared;
 mod due;
 mod eso;
+mod hooks;
 mod kills;
 mod locks;
 mod messages;

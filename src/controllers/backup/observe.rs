@@ -14,11 +14,16 @@ use crate::{
         foreign::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent},
     },
     clients::cluster,
-    controllers::{backup::default_key, children, context::Context, destination, jobs},
+    controllers::{
+        backup::{default_key, hooks},
+        children,
+        context::Context,
+        destination, jobs,
+    },
     core::{
         backup::{
             Observed, SeenClaim, SeenMover, SeenRepository, SeenStaging, World, claim_names, credentials_name,
-            job_name, owner, repository_keys, staging,
+            hooks_are_due, job_name, owner, repository_keys, staging,
         },
         mover_state::MoverState,
         problem::Problem,
@@ -40,6 +45,9 @@ pub(super) async fn observe(
     let phase = status.phase;
     if let Some(run) = &status.run {
         children_of(ctx, backup, run, world, phase, now, &mut seen).await?;
+    }
+    if hooks_are_due(&status) {
+        seen.pods = hooks::pods(&ctx.client, backup).await?;
     }
     let cleaning = phase == Some(BackupPhase::Cleaning);
     let waits_for_movers = phase == Some(BackupPhase::BackingUp);

@@ -16,13 +16,18 @@ use crate::{
 };
 
 use super::{
-    Child, Observed, Place, Step, World, declared, results,
+    Child, Observed, Place, Step, World, declared, hooks, results,
     run::{SOON, retry_at, staged_volumes, timeout, write},
     turn,
 };
 
-/// Everything temporary is deleted in the order in which it depends on each other, then the run ends.
+/// The hooks that are owed are run, everything temporary is deleted in the order in which it depends on each other, then
+/// the run ends.
 pub(super) fn clean(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed, now: Time) -> Step {
+    // First of all, the app goes on.
+    if let Some(step) = hooks::after(backup, run, seen, now) {
+        return step;
+    }
     if let Some(volume) = staged_volumes(seen).into_iter().find(|volume| !run.volumes.contains(volume)) {
         // A claim was bound after the end. Its volume has to be known once the claim is gone.
         return write(backup, |status| _ = status.run.as_mut().map(|run| run.volumes.push(volume)));
@@ -76,6 +81,7 @@ fn next_attempt(backup: &VolumeBackup, run: &Run, world: &World, now: Time) -> R
         repositories: again(run).cloned().collect(),
         volumes: vec![],
         progress: None,
+        hooks: hooks::declared(backup),
         ..run.clone()
     }
 }

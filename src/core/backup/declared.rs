@@ -24,7 +24,7 @@ use crate::{
 };
 
 use super::{
-    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, results, turn, write_or_wait,
+    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, hooks, results, turn, write_or_wait,
 };
 
 /// How often what blocks is looked at again.
@@ -246,6 +246,7 @@ fn start(
         results: vec![],
         volumes: vec![],
         progress: None,
+        hooks: hooks::declared(backup),
     });
 }
 
@@ -273,7 +274,7 @@ fn shown(target: &BackupTarget) -> BackupTarget {
 
 fn declaration(backup: &VolumeBackup, world: &World, seen: &Observed) -> Result<Declaration, Halt> {
     let spec = &backup.spec;
-    supported(spec)?;
+    supported(spec, world)?;
     if spec.suspend {
         return Err(Halt::Suspended("suspend is set: no run starts".to_owned()));
     }
@@ -307,13 +308,15 @@ fn declaration(backup: &VolumeBackup, world: &World, seen: &Observed) -> Result<
 }
 
 /// What this version does not do is refused by name, never ignored.
-fn supported(spec: &VolumeBackupSpec) -> Result<(), Problem> {
+fn supported(spec: &VolumeBackupSpec, world: &World) -> Result<(), Problem> {
+    if !world.hooks && spec.hooks.as_ref().is_some_and(|of| !of.before.is_empty() || !of.after.is_empty()) {
+        let message = "spec.hooks is switched off for this cluster: set hooks.enabled: true in the chart's values, or remove the field";
+        return Err(Problem::new(Reason::NotSupported, message));
+    }
     let field = if spec.method.is_some_and(|method| method != BackupMethod::Snapshot) {
         "method (other than Snapshot)"
     } else if spec.claim_selector.is_some() {
         "claimSelector (name the claims in claimNames)"
-    } else if spec.hooks.is_some() {
-        "hooks"
     } else if spec.mover.as_ref().is_some_and(destination::has_cache_claim) {
         destination::CACHE_CLAIM
     } else {

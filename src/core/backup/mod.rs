@@ -6,6 +6,7 @@
 
 mod clean;
 mod declared;
+mod hooks;
 mod mover;
 mod results;
 mod run;
@@ -14,7 +15,7 @@ mod turn;
 
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{PersistentVolume, PersistentVolumeClaim, Secret},
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Secret},
 };
 use kube::ResourceExt;
 
@@ -37,6 +38,7 @@ use crate::{
 };
 
 pub use declared::{claim_names, repository_keys};
+pub use hooks::{Exec, Executed, When, executed, hooks_are_due, owed_hooks, owes_hooks};
 pub(crate) use mover::rate_limits;
 pub use results::{FRESH, LAST_RUN, not_good};
 pub(crate) use results::{size, summary};
@@ -58,6 +60,8 @@ pub struct World {
     pub namespace: String,
     /// The movers' image.
     pub image: Image,
+    /// Whether commands may be run in apps' pods.
+    pub hooks: bool,
 }
 
 /// What was seen.
@@ -79,6 +83,10 @@ pub struct Observed {
     pub movers: Vec<SeenMover>,
     /// Staged volumes that still exist although their claims may be gone.
     pub volumes: Vec<PersistentVolume>,
+    /// The pods of the app's namespace, while hooks are due.
+    pub pods: Vec<Pod>,
+    /// Why the API does not take a snapshot for which the app is held still.
+    pub refused: Option<Problem>,
 }
 
 /// A claim.
@@ -169,6 +177,8 @@ pub enum Step {
     Release(String),
     /// Delete exactly this object.
     Delete(Child),
+    /// Write this status where there is one, and only then run this command; [`executed`] says how to go on.
+    Exec(Option<Box<VolumeBackupStatus>>, Box<Exec>),
     /// Look again after so long, or when something changes.
     Wait(std::time::Duration),
 }
@@ -202,7 +212,8 @@ pub struct Note {
 /// What to do next with a `VolumeBackup`.
 pub fn next_step(backup: &VolumeBackup, world: &World, seen: &Observed, now: Time) -> Step {
     if backup.metadata.deletion_timestamp.is_some() {
-        return Step::Wait(BACKSTOP);
+        let run = backup.status.as_ref().and_then(|status| status.run.as_ref());
+        return run.and_then(|run| hooks::after(backup, run, seen, now)).unwrap_or(Step::Wait(BACKSTOP));
     }
     let (run, phase) = backup.status.as_ref().map_or((None, None), |status| (status.run.as_ref(), status.phase));
     match (run, phase) {

@@ -338,6 +338,18 @@ pub(super) fn accept_suspects(backup: &VolumeBackup, status: &mut VolumeBackupSt
     }
 }
 
+/// Adds to the messages of a run what is worth telling besides its results.
+pub(super) fn tell(records: &mut [RunRecord], run: &str, note: &str) {
+    for record in records.iter_mut().filter(|record| record.id == run) {
+        let said = match (&record.message, record.result) {
+            (Some(message), _) => message.clone(),
+            (None, RunResult::Succeeded) => summary(record),
+            (None, _) => record.result.as_str().to_owned(),
+        };
+        record.message = Some(format!("{said}; {note}"));
+    }
+}
+
 /// What an idle object says.
 pub(super) fn idle_message(status: &VolumeBackupStatus) -> String {
     let newest = status.runs.first().map(|newest| newest.id.clone());

@@ -21,7 +21,9 @@ use crate::{
     },
 };
 
-use super::{Child, Note, Observed, SeenStaging, Step, World, declared, mover, owner, results, staging, write_or_wait};
+use super::{
+    Child, Note, Observed, SeenStaging, Step, World, declared, hooks, mover, owner, results, staging, write_or_wait,
+};
 
 /// How often is looked at what the cluster is about to do, should no watch tell.
 pub(super) const SOON: Duration = Duration::from_secs(2);
@@ -34,8 +36,19 @@ const RETRY: u32 = 30;
 /// The longest delay before a retry, in seconds.
 const LONGEST_RETRY: u32 = 600;
 
-/// Snapshot, twin and staging claim for each claim, then credentials and mover for each repository.
+/// The hooks around the snapshots, snapshot, twin and staging claim for each claim, then credentials and mover for each
+/// repository.
 pub(super) fn stage(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed, now: Time) -> Step {
+    match hooks::before(backup, run, seen) {
+        Ok(None) => {}
+        Ok(Some(step)) => return in_time(backup, run, seen, step, now),
+        Err(problem) => return fail(backup, run, seen, &problem, now),
+    }
+    if are_ready(run, seen)
+        && let Some(step) = hooks::after(backup, run, seen, now)
+    {
+        return step;
+    }
     match staged(backup, run, world, seen) {
         Ok(None) => {}
         Ok(Some(step)) => return in_time(backup, run, seen, step, now),
@@ -74,10 +87,14 @@ fn staged(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed) -> R
     let of = |index: usize| seen.staging.get(index).unwrap_or(&none);
     for (index, claim) in run.claims.iter().enumerate() {
         if of(index).snapshot.is_none() {
+            hooks::may_snapshot(run, seen)?;
             let reading = declared::reading_of_run(backup, seen, claim)?;
             let snapshot = staging(&owner, &run.id, world, index).snapshot(backup, &reading);
             return Ok(Some(Step::Create(Child::Snapshot(Box::new(snapshot)))));
         }
+    }
+    if hooks::are_owed(run) {
+        return Ok(Some(Step::Wait(SOON)));
     }
     for (index, claim) in run.claims.iter().enumerate() {
         let (seen_of, staging) = (of(index), staging(&owner, &run.id, world, index));
@@ -98,6 +115,11 @@ fn staged(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed) -> R
         }
     }
     Ok(None)
+}
+
+/// Whether the snapshots of all claims can be used.
+fn are_ready(run: &Run, seen: &Observed) -> bool {
+    (0..run.claims.len()).all(|index| seen.staging.get(index).and_then(ready_snapshot).is_some())
 }
 
 /// Driver and handle of a snapshot that can be used.
@@ -214,7 +236,7 @@ fn is_bound(claim: &PersistentVolumeClaim) -> bool {
 }
 
 /// The attempt ends for every repository that has no result yet.
-fn fail(backup: &VolumeBackup, run: &Run, seen: &Observed, problem: &Problem, now: Time) -> Step {
+pub(super) fn fail(backup: &VolumeBackup, run: &Run, seen: &Observed, problem: &Problem, now: Time) -> Step {
     let mut run = run.clone();
     for key in run.repositories.clone() {
         if !is_done(&run, &key) {
@@ -228,6 +250,7 @@ fn fail(backup: &VolumeBackup, run: &Run, seen: &Observed, problem: &Problem, no
 fn end(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Time) -> Step {
     let mut run = run.clone();
     run.progress = None;
+    hooks::tell(&mut run);
     run.volumes =
         seen.staging.iter().filter_map(|seen| seen.claim.as_ref()?.spec.as_ref()?.volume_name.clone()).collect();
     let mut status = backup.status.clone().unwrap_or_default();

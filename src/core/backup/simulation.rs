@@ -10,7 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     api::{
-        backup::{RunResult, VolumeBackupSpec},
+        backup::{RunHooks, RunResult, VolumeBackupSpec},
         common::RepositoryKind,
         foreign::{VolumeSnapshotContentStatus, VolumeSnapshotError, VolumeSnapshotStatus},
     },
@@ -34,7 +34,36 @@ pub(super) enum End {
     JobDeleted,
 }
 
+/// What was done, for those who watch the order of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Did {
+    /// A command was run, of that program.
+    Ran(When, String, Executed),
+    /// The app's volume was snapshotted.
+    Snapshotted,
+    /// A mover was made.
+    Moved,
+    /// An attempt was over, with what is known of its hooks.
+    Over(Option<RunHooks>),
+}
+
+/// Where the controller ends when it next has a command run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kill {
+    /// It was about to.
+    Before,
+    /// What came of it is not entered.
+    After,
+}
+
 pub(super) struct Cluster {
+    pub(super) world: World,
+    pub(super) pods: Vec<Pod>,
+    /// What comes of commands: the first that its program fits, else it succeeds.
+    pub(super) outcomes: Vec<(String, Executed)>,
+    pub(super) kill: Option<Kill>,
+    pub(super) refused: Option<Problem>,
+    pub(super) did: Vec<Did>,
     pub(super) now: Time,
     pub(super) backup: VolumeBackup,
     pub(super) claims: BTreeMap<String, SeenClaim>,
@@ -72,6 +101,7 @@ pub(super) fn world() -> World {
         cluster: "cluster".to_owned(),
         namespace: NAMESPACE.to_owned(),
         image: Image { name: "strongroom:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] },
+        hooks: true,
     }
 }
 
@@ -116,6 +146,12 @@ impl Cluster {
         };
         let claims = claim_names(&backup).into_iter().map(|name| (name.clone(), claim(&name))).collect();
         Self {
+            world: world(),
+            pods: vec![],
+            outcomes: vec![],
+            kill: None,
+            refused: None,
+            did: vec![],
             now: time("2026-09-24T11:50:00Z"),
             backup,
             claims,
@@ -159,6 +195,8 @@ impl Cluster {
             classes: self.classes.clone(),
             repositories: self.repositories.clone(),
             place: self.place.clone(),
+            refused: self.refused.clone(),
+            pods: if hooks_are_due(&status) { self.pods.clone() } else { vec![] },
             ..Observed::default()
         };
         let names = status.run.as_ref().map_or_else(|| claim_names(&self.backup), |run| run.claims.clone());
@@ -208,17 +246,18 @@ impl Cluster {
 
     /// One look of the controller. Returns how long it would wait, if it does.
     pub(super) fn control(&mut self) -> Option<std::time::Duration> {
-        let step = next_step(&self.backup, &world(), &self.observe(), self.now);
+        let step = next_step(&self.backup, &self.world, &self.observe(), self.now);
+        self.take(step)
+    }
+
+    fn take(&mut self, step: Step) -> Option<std::time::Duration> {
         match step {
-            Step::Write(status, note) => {
-                assert_ne!(self.backup.status.as_ref(), Some(&*status), "nothing is written when nothing changed");
-                let held = super::running(&self.backup, self.now).is_some();
-                self.backup.status = Some(*status);
-                if held && super::running(&self.backup, self.now).is_none() {
-                    self.place = Place::Unasked;
+            Step::Write(status, note) => self.write(*status, note),
+            Step::Exec(intent, exec) => {
+                if let Some(status) = intent {
+                    self.write(*status, None);
                 }
-                self.notes.extend(note);
-                self.writes += 1;
+                return self.exec(&exec);
             }
             Step::Ask(_) => self.place = Place::Granted,
             Step::Create(child) => self.create(child),
@@ -239,7 +278,47 @@ impl Cluster {
         None
     }
 
+    fn write(&mut self, status: VolumeBackupStatus, note: Option<Note>) {
+        assert_ne!(self.backup.status.as_ref(), Some(&status), "nothing is written when nothing changed");
+        let held = super::running(&self.backup, self.now).is_some();
+        let before = self.backup.status.replace(status).and_then(|status| status.run);
+        let now = self.status().run;
+        if let Some(before) = before.filter(|before| now.is_none_or(|now| now.id != before.id)) {
+            self.did.push(Did::Over(before.hooks));
+        }
+        if held && super::running(&self.backup, self.now).is_none() {
+            self.place = Place::Unasked;
+        }
+        self.notes.extend(note);
+        self.writes += 1;
+    }
+
+    /// A command in the app's pod.
+    fn exec(&mut self, exec: &Exec) -> Option<std::time::Duration> {
+        if self.kill == Some(Kill::Before) {
+            self.kill = None;
+            return None;
+        }
+        let program = exec.command[0].clone();
+        let outcome = self.outcomes.iter().find(|(of, _)| *of == program).map(|(_, outcome)| outcome.clone());
+        let outcome = outcome.unwrap_or(Executed::Succeeded);
+        self.did.push(Did::Ran(exec.when, program, outcome.clone()));
+        if self.kill == Some(Kill::After) {
+            self.kill = None;
+            return None;
+        }
+        let step = executed(&self.backup, exec, &outcome, self.now);
+        self.take(step)
+    }
+
     fn create(&mut self, child: Child) {
+        let of_app = |child: &Child| matches!(child, Child::Snapshot(object) if object.spec.source.persistent_volume_claim_name.is_some());
+        assert!(of_app(&child) || !owes_hooks(&self.backup), "the app is held still only for its snapshots");
+        match &child {
+            child if of_app(child) => self.did.push(Did::Snapshotted),
+            Child::Job(_) => self.did.push(Did::Moved),
+            _ => {}
+        }
         self.creations += 1;
         match child {
             Child::Snapshot(object) => assert!(self.snapshots.insert(object.name_any(), *object).is_none()),

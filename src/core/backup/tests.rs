@@ -149,7 +149,10 @@ fn what_blocks_is_said_and_clears_by_itself() {
             cluster.repositories[0].state.as_mut().unwrap().0.schedule = Some("every day".to_owned());
         }),
         Box::new(|cluster| cluster.backup.spec.suspend = true),
-        Box::new(|cluster| cluster.backup.spec.hooks = Some(crate::api::backup::Hooks::default())),
+        Box::new(|cluster| {
+            cluster.world.hooks = false;
+            cluster.backup.spec.hooks = serde_json::from_value(json!({"before": [{"command": ["sync"]}]})).unwrap();
+        }),
         Box::new(|cluster| cluster.backup.spec.method = Some(crate::api::backup::BackupMethod::Clone)),
         Box::new(|cluster| cluster.backup.spec.claim_selector = serde_json::from_value(json!({})).unwrap()),
     ];
