@@ -321,9 +321,11 @@ pub struct Run {
 pub struct RunHooks {
     /// What runs before the snapshot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
     pub before: Vec<Hook>,
     /// What runs when the snapshot is usable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
     pub after: Vec<Hook>,
     /// The pod in which they run, once it is chosen.
     #[serde(skip_serializing_if = "Option::is_none")]

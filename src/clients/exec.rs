@@ -1,6 +1,6 @@
 //! Commands in an app's pod, as `kubectl exec` runs them.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -36,17 +36,24 @@ pub async fn run(client: &Client, exec: &Exec) -> Executed {
 }
 
 async fn end_of(mut process: AttachedProcess) -> Executed {
-    let (out, err, status) = (process.stdout(), process.stderr(), process.take_status());
+    let (out, err) = (process.stdout(), process.stderr());
+    // Where the connection is lost, kube lets whoever reads wait for ever.
+    let drained = async {
+        tokio::join!(drain(out), drain(err));
+        std::future::pending::<Infallible>().await
+    };
     let status = async {
-        match status {
+        match process.take_status() {
             Some(status) => status.await,
             None => None,
         }
     };
-    let ((), (), status) = tokio::join!(drain(out), drain(err), status);
-    match status {
-        Some(status) => Executed::of(&status),
-        None => Executed::not_run("the connection was lost before the command had ended"),
+    tokio::select! {
+        status = status => match status {
+            Some(status) => Executed::of(&status),
+            None => Executed::not_run("the connection was lost before the command had ended"),
+        },
+        never = drained => match never {},
     }
 }
 

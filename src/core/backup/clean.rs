@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     Child, Observed, Place, Step, World, declared, hooks, results,
-    run::{SOON, retry_at, staged_volumes, timeout, write},
+    run::{SNAPSHOTTING, SOON, retry_at, staged_volumes, timeout, write},
     turn,
 };
 
@@ -47,7 +47,7 @@ pub(super) fn clean(backup: &VolumeBackup, run: &Run, world: &World, seen: &Obse
             }
             Place::Granted => write(backup, |status| {
                 status.phase = Some(BackupPhase::Snapshotting);
-                status.message = Some("a snapshot is made".to_owned());
+                status.message = Some(SNAPSHOTTING.to_owned());
                 status.run = Some(next_attempt(backup, run, world, now));
             }),
             Place::Full(why) => queued(backup, run, why),

@@ -24,7 +24,8 @@ use crate::{
 };
 
 use super::{
-    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, hooks, results, turn, write_or_wait,
+    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, hooks, results,
+    run::SNAPSHOTTING, turn, write_or_wait,
 };
 
 /// How often what blocks is looked at again.
@@ -232,7 +233,7 @@ fn start(
     }
     let uid = backup.uid().unwrap_or_default();
     status.phase = Some(BackupPhase::Snapshotting);
-    status.message = Some("a snapshot is made".to_owned());
+    status.message = Some(SNAPSHOTTING.to_owned());
     status.next_run = schedule::next(&declaration.schedules, now);
     status.run = Some(Run {
         id: names::run_id(&world.cluster, &backup.name_any(), &uid, &unique),

@@ -27,6 +27,8 @@ use super::{
 
 /// How often is looked at what the cluster is about to do, should no watch tell.
 pub(super) const SOON: Duration = Duration::from_secs(2);
+/// What is said while the snapshot is not ready.
+pub(super) const SNAPSHOTTING: &str = "a snapshot is made";
 /// What is said while a mover works that has not told its progress yet.
 const READING: &str = "the data is read";
 /// How often a mover's progress is read.
