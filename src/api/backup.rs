@@ -336,6 +336,9 @@ pub struct RunHooks {
     /// How many of `before` have succeeded.
     #[schemars(with = "u32")]
     pub succeeded: usize,
+    /// Whether `after` has begun, or is about to: nothing is snapshotted from then on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
     /// How many of `after` are done with.
     #[schemars(with = "u32")]
     pub done: usize,

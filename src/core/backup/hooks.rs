@@ -179,7 +179,7 @@ pub(super) fn may_snapshot(run: &Run, seen: &Observed) -> Result<(), Problem> {
     let failed = |words: String| Err(Problem::new(Reason::StagingFailed, words));
     match (&seen.refused, &run.hooks) {
         (Some(problem), _) if are_owed(run) => failed(format!("the snapshot was refused: {}", problem.message)),
-        (_, Some(hooks)) if hooks.done > 0 => failed("the snapshot was deleted when hooks.after had run".to_owned()),
+        (_, Some(hooks)) if hooks.released => failed("the snapshot was deleted when hooks.after had begun".to_owned()),
         _ => Ok(()),
     }
 }
@@ -187,15 +187,20 @@ pub(super) fn may_snapshot(run: &Run, seen: &Observed) -> Result<(), Problem> {
 /// The next step after the snapshots, or after what became of the attempt instead; none where nothing is owed.
 pub(super) fn after(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Time) -> Option<Step> {
     let hooks = run.hooks.as_ref().filter(|_| are_owed(run))?;
-    let exec = owed(backup, run, &seen.pods).into_iter().next();
-    Some(match exec {
-        Some(exec) => Step::Exec(None, Box::new(exec)),
-        None => {
-            let pod = hooks.pod.as_ref().map(|pod| pod.name.as_str()).unwrap_or_default();
-            let title = title(&hooks.after, "after", hooks.done, pod);
-            missed(backup, hooks, &title, "could not be run: the pod no longer runs, and no other uses the claim", now)
+    let Some(exec) = owed(backup, run, &seen.pods).into_iter().next() else {
+        let pod = hooks.pod.as_ref().map(|pod| pod.name.as_str()).unwrap_or_default();
+        let title = title(&hooks.after, "after", hooks.done, pod);
+        let words = "could not be run: the pod no longer runs, and no other uses the claim";
+        return Some(missed(backup, hooks, &title, words, now));
+    };
+    let intent = (!hooks.released).then(|| {
+        let mut status = backup.status.clone().unwrap_or_default();
+        if let Some(hooks) = status.run.as_mut().and_then(|run| run.hooks.as_mut()) {
+            hooks.released = true;
         }
-    })
+        Box::new(status)
+    });
+    Some(Step::Exec(intent, Box::new(exec)))
 }
 
 /// Everything that is owed, where there is a pod for it: also when the object itself is gone.

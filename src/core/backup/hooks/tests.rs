@@ -225,7 +225,7 @@ fn a_command() {
 fn the_pod_is_one_that_is_ready_and_uses_the_first_claim() {
     let mut ending = pod("a-ends", "config", "Running", true);
     ending.metadata.deletion_timestamp = serde_json::from_value(json!("2026-09-24T12:00:00Z")).unwrap();
-    let pods = [
+    let pods = vec![
         pod("d", "config", "Running", true),
         pod("c", "config", "Running", true),
         pod("b-not-ready", "config", "Running", false),
@@ -330,14 +330,14 @@ fn complaint(did: &[Did]) -> Option<String> {
                 let expected = ["flush", "freeze"].get(before.len()) == Some(&program.as_str());
                 (!expected)
                     .then_some("a before is run once, in order")
-                    .or((!after.is_empty()).then_some("no before is run after an after"))
+                    .or_else(|| (!after.is_empty()).then_some("no before is run after an after"))
             }
             Did::Snapshotted => {
                 let finished =
                     frozen.is_empty() || before.iter().filter(|(_, of)| **of == Executed::Succeeded).count() == 2;
                 (!finished)
                     .then_some("no snapshot before every before has succeeded")
-                    .or((!after.is_empty()).then_some("no snapshot when the app has gone on"))
+                    .or_else(|| (!after.is_empty()).then_some("no snapshot when the app has gone on"))
             }
             Did::Ran(When::After, ..) | Did::Moved => None,
             Did::Over(None) => (!frozen.is_empty()).then_some("the hooks were forgotten"),
@@ -363,7 +363,7 @@ fn complaint(did: &[Did]) -> Option<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_an_app_goes_on(acts in proptest::collection::vec(any_act(), 1..250)) {
