@@ -3,8 +3,10 @@
 
 #[path = "support/restic.rs"]
 mod restic;
+#[path = "support/tls.rs"]
+mod tls;
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{fs, process::Stdio, sync::Arc, time::Duration};
 
 use proptest::{prelude::*, test_runner::TestRunner};
 use restic::{PASSWORD, Place, wait_for};
@@ -19,19 +21,28 @@ use strongroom::{
         },
         retention,
         sensitive::{Sensitive, SensitiveMap},
-        task::{FailureKind, History, MaintainTask},
+        task::{CA_ENV, FailureKind, History, MaintainTask},
     },
 };
-use tokio::sync::watch;
+use tls::Authority;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    sync::watch,
+};
+use tokio_rustls::TlsAcceptor;
 
 /// The client on a place's repository, or another.
 fn client(place: &Place, url: Option<&str>) -> (Restic, watch::Sender<bool>) {
-    let (stop, stopped) = watch::channel(false);
     let url = url.map_or_else(|| place.repository().to_string_lossy().into_owned(), str::to_owned);
-    let variables = SensitiveMap::from([
-        ("RESTIC_REPOSITORY".to_owned(), Sensitive::from(url)),
-        ("RESTIC_PASSWORD".to_owned(), Sensitive::from(PASSWORD)),
-    ]);
+    client_with(place, &[("RESTIC_REPOSITORY", &url)])
+}
+
+/// The client with variables besides the password.
+fn client_with(place: &Place, variables: &[(&str, &str)]) -> (Restic, watch::Sender<bool>) {
+    let (stop, stopped) = watch::channel(false);
+    let all = variables.iter().chain(&[("RESTIC_PASSWORD", PASSWORD)]);
+    let variables: SensitiveMap = all.map(|&(name, value)| (name.to_owned(), Sensitive::from(value))).collect();
     (Restic::new(place.program.clone(), place.path("cache"), &variables, stopped).unwrap(), stop)
 }
 
@@ -65,6 +76,49 @@ async fn a_server_that_does_not_answer_is_not_waited_for_long() {
     let failure = client.output(&arguments::config()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unreachable);
     assert!(failure.message.contains("connection refused") && !failure.message.contains("canary"), "{failure}");
+}
+
+/// A server with TLS at which nothing is; its address.
+async fn empty_server(authority: &Authority) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("rest:https://{}/", listener.local_addr().unwrap());
+    let acceptor = TlsAcceptor::from(Arc::new(authority.server()));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // Who does not trust the certificate goes away here.
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 404 no\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_private_ca_is_trusted_where_it_is_named_and_nowhere_else() {
+    let place = Place::empty();
+    let (authority, other) = (Authority::new("127.0.0.1"), Authority::new("127.0.0.1").ca);
+    let url = empty_server(&authority).await;
+    let both = format!("{other}{}", authority.ca);
+    for (ca, kind, words) in [
+        (None, FailureKind::Unreachable, "certificate signed by unknown authority"),
+        (Some(&other), FailureKind::Unreachable, "certificate signed by unknown authority"),
+        (Some(&authority.ca), FailureKind::NoRepository, "repository does not exist"),
+        (Some(&both), FailureKind::NoRepository, "repository does not exist"),
+    ] {
+        let mut variables = vec![("RESTIC_REPOSITORY", url.as_str())];
+        variables.extend(ca.map(|ca| (CA_ENV, ca.as_str())));
+        let (client, _stop) = client_with(&place, &variables);
+        let client = client.with_patience(Duration::from_secs(2));
+        let failure = client.output(&arguments::config()).await.unwrap_err();
+        assert_eq!(failure.kind, kind, "{failure}");
+        assert!(failure.message.contains(words), "{failure}");
+    }
+    assert_eq!(fs::read_dir(place.path("cache")).unwrap().count(), 0, "the certificates went with the client");
 }
 
 #[tokio::test]

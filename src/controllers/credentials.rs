@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fmt::Debug,
+    fmt::{self, Debug},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -29,6 +29,15 @@ pub(crate) enum Place {
     Secret(String, String),
     /// The ConfigMap of that namespace and name.
     ConfigMap(String, String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(namespace, name) => write!(f, "Secret {namespace}/{name}"),
+            Self::ConfigMap(namespace, name) => write!(f, "ConfigMap {namespace}/{name}"),
+        }
+    }
 }
 
 /// What was read, and in which version; none where it was not there.

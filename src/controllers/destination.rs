@@ -9,12 +9,14 @@ use crate::{
     api::{
         backup::{BackupTarget, RepositoryKey},
         common::RepositoryKind,
-        repository::{Credentials, RepositorySpec},
+        repository::{CaRef, Credentials, RepositorySpec},
     },
     clients::cluster,
     controllers::{
+        certificates,
         connect::{CredentialsItem, Reader},
         context::Context,
+        credentials::{Place, Reads},
     },
     core::{
         destination::{self, Scope},
@@ -79,7 +81,7 @@ async fn open_with(
         .map(|target| target.url.clone())
         .ok_or_else(|| Problem::new(Reason::InvalidSpec, format!("{namespace}/{name} names no claim")))?;
     let home = (key.kind == RepositoryKind::ResticRepository).then_some(namespace);
-    let found = find(ctx, home, &key.name, which(&spec)).await?;
+    let found = find(ctx, home, &key.name, &spec, which(&spec), &mut Reads::new()).await?;
     let base_url = destination::base_url(&spec, &ctx.cluster)?;
     let variables = found.variables(ctx, &url, &base_url).await?;
     Ok(Destination { key: key.clone(), base_id, variables, url: destination::public_url(&url), targets, spec })
@@ -125,6 +127,7 @@ pub(crate) struct Found {
     pub(crate) names: Vec<String>,
     fields: Fields,
     reader: Reader,
+    ca: Option<Sensitive>,
 }
 
 enum Fields {
@@ -143,7 +146,7 @@ impl Found {
                 &read
             }
         };
-        let (variables, refused) = destination::variables(fields, &self.source, url, base_url)?;
+        let (variables, refused) = destination::variables(fields, &self.source, self.ca.as_ref(), url, base_url)?;
         if !refused.is_empty() {
             tracing::debug!(source = self.source, refused = refused.join(", "), "not given to restic");
         }
@@ -151,39 +154,72 @@ impl Found {
     }
 }
 
-/// Finds the credentials of the repository object of this name: in the operator's namespace for a cluster-wide one, in
-/// its own for another.
+/// Finds the credentials of the repository object of this name, and the certificates beside them: in the operator's
+/// namespace for a cluster-wide one, in its own for another. What is read for that is noted in `reads`, also where it
+/// is not there.
 pub(crate) async fn find(
     ctx: &Context,
     namespace: Option<&str>,
     name: &str,
+    spec: &RepositorySpec,
     credentials: &Credentials,
+    reads: &mut Reads,
 ) -> Result<Found, Problem> {
     let reader = Reader::Repository(namespace.map(str::to_owned), name.to_owned());
-    match (&credentials.secret_ref, &credentials.onepassword) {
-        (Some(reference), _) => in_secret(ctx, reader, namespace.unwrap_or(&ctx.namespace), &reference.name).await,
+    let home = namespace.unwrap_or(&ctx.namespace);
+    let mut found = match (&credentials.secret_ref, &credentials.onepassword) {
+        (Some(reference), _) => in_secret(ctx, reader, home, &reference.name, reads).await?,
         (None, Some(item)) => {
             let found = CredentialsItem::find(ctx, &item.store_ref, namespace, &item.item).await?;
-            Ok(Found {
+            Found {
                 source: format!("1Password item {}", item.item),
                 version: found.version(),
                 names: found.names().into(),
                 fields: Fields::In(Box::new(found)),
                 reader,
-            })
+                ca: None,
+            }
         }
-        (None, None) => Err(Problem::new(Reason::InvalidSpec, "credentials names neither a Secret nor an item")),
+        (None, None) => {
+            return Err(Problem::new(Reason::InvalidSpec, "credentials names neither a Secret nor an item"));
+        }
+    };
+    if let Some(reference) = &spec.ca {
+        let (ca, version) = ca(ctx, home, reference, reads).await?;
+        found.ca = Some(ca);
+        found.version = format!("{} {version}", found.version);
     }
+    Ok(found)
 }
 
-async fn in_secret(ctx: &Context, reader: Reader, namespace: &str, name: &str) -> Result<Found, Problem> {
-    let source = format!("Secret {namespace}/{name}");
+/// The certificates that a repository object names, and what changes when they change.
+async fn ca(ctx: &Context, home: &str, reference: &CaRef, reads: &mut Reads) -> Result<(Sensitive, String), Problem> {
+    let place = match (&reference.secret_name, &reference.config_map_name) {
+        (Some(name), _) => Place::Secret(home.to_owned(), name.clone()),
+        (None, Some(name)) => Place::ConfigMap(home.to_owned(), name.clone()),
+        (None, None) => return Err(Problem::new(Reason::InvalidSpec, "ca names neither a Secret nor a ConfigMap")),
+    };
+    let pem = Sensitive::from(certificates::read(ctx, place, reference.key.as_deref(), "ca", reads).await?);
+    let version = reads.last().and_then(|(_, version)| version.clone()).unwrap_or_default();
+    Ok((pem, version))
+}
+
+async fn in_secret(
+    ctx: &Context,
+    reader: Reader,
+    namespace: &str,
+    name: &str,
+    reads: &mut Reads,
+) -> Result<Found, Problem> {
+    let place = Place::Secret(namespace.to_owned(), name.to_owned());
+    let source = place.to_string();
     let secret = cluster::get(&ctx.api::<Secret>(namespace), name).await?;
+    reads.push((place, secret.as_ref().and_then(ResourceExt::resource_version)));
     let secret = secret.ok_or_else(|| {
         Problem::new(Reason::CredentialsMissing, format!("{source} does not exist: create it with RESTIC_PASSWORD"))
     })?;
     let version = secret.resource_version().unwrap_or_default();
     let data = secret.data.unwrap_or_default().into_iter();
     let fields = data.map(|(key, value)| (key, Sensitive::from(value.0))).collect();
-    Ok(Found { source, version, names: Vec::new(), fields: Fields::Of(fields), reader })
+    Ok(Found { source, version, names: Vec::new(), fields: Fields::Of(fields), reader, ca: None })
 }

@@ -26,6 +26,7 @@ use crate::{
 };
 
 pub mod backup;
+mod certificates;
 mod children;
 pub mod connect;
 pub mod context;

@@ -9,7 +9,7 @@ use crate::{
     api::{
         backup::{RepositoryKey, VolumeBackup},
         common::{Condition, RepositoryKind, Time},
-        repository::{ClusterResticRepository, Credentials, RepositoryPhase, RepositoryStatus, ResticRepository},
+        repository::{ClusterResticRepository, RepositoryPhase, RepositoryStatus, ResticRepository},
     },
     clients::cluster,
     controllers::{
@@ -168,7 +168,7 @@ async fn reconcile<K: Repository>(object: &K, ctx: &Context) -> Result<Action, P
                     deadline: DEADLINE,
                 };
                 let variables = async {
-                    let found = find(ctx, &subject).await?;
+                    let found = find(ctx, &subject, &mut Reads::new()).await?;
                     let url = base_url(&subject.spec, &ctx.cluster)?;
                     found.variables(ctx, &url, &url).await
                 };
@@ -222,18 +222,20 @@ fn rival(ctx: &Context, subject: &Subject) -> Option<String> {
     (default != subject.name()).then_some(default)
 }
 
-async fn find(ctx: &Context, subject: &Subject) -> Result<destination::Found, Problem> {
-    destination::find(ctx, subject.metadata.namespace.as_deref(), subject.name(), &subject.spec.credentials).await
+async fn find(ctx: &Context, subject: &Subject, reads: &mut Reads) -> Result<destination::Found, Problem> {
+    let (namespace, spec) = (subject.metadata.namespace.as_deref(), &subject.spec);
+    destination::find(ctx, namespace, subject.name(), spec, &spec.credentials, reads).await
 }
 
 /// Where the credentials are, and in which version. They are read where this version has not been looked at yet.
 async fn credentials(ctx: &Context, subject: &Subject) -> Result<(String, String), Problem> {
     // From here on every change wakes this object, until it is known which ones concern it.
     interested(ctx, subject, None);
-    let found = find(ctx, subject).await;
+    let mut reads = Reads::new();
+    let found = find(ctx, subject, &mut reads).await;
     interested(ctx, subject, found.as_ref().ok());
     if found.as_ref().err().is_none_or(|problem| problem.reason != Reason::ClusterError) {
-        watch(ctx, subject, found.as_ref().ok().map(|found| found.version.clone()));
+        watch(ctx, subject, reads);
     }
     let found = found?;
     if !repository::was_asked(subject, &found.version) {
@@ -253,18 +255,12 @@ fn interested(ctx: &Context, subject: &Subject, found: Option<&destination::Foun
     ctx.connect.interest(&reader, Interest { stores, names, waiting: found.is_none() });
 }
 
-/// Has the object looked at when one of its Secrets changes: the one that was read, in another version than this.
-fn watch(ctx: &Context, subject: &Subject, version: Option<String>) {
-    let spec = &subject.spec;
+/// Has the object looked at when what was read changes, or the credentials for maintenance.
+fn watch(ctx: &Context, subject: &Subject, mut reads: Reads) {
     let namespace = subject.metadata.namespace.as_deref().unwrap_or(&ctx.namespace);
-    let place = |credentials: &Credentials| {
-        let reference = credentials.secret_ref.as_ref()?;
-        Some(Place::Secret(namespace.to_owned(), reference.name.clone()))
-    };
-    let mut reads = Reads::new();
-    reads.extend(place(&spec.credentials).map(|place| (place, version)));
+    let maintenance = subject.spec.maintenance_credentials.as_ref().and_then(|of| of.secret_ref.as_ref());
     // Those for maintenance are read only when they are needed.
-    reads.extend(spec.maintenance_credentials.as_ref().and_then(place).map(|place| (place, None)));
+    reads.extend(maintenance.map(|of| (Place::Secret(namespace.to_owned(), of.name.clone()), None)));
     ctx.credentials.read(&Wake::Reader(reader(subject)), reads);
 }
 

@@ -19,7 +19,7 @@ use crate::{
         problem::{Problem, Reason},
         restic::variables::{Variable, restic_variable},
         sensitive::{Sensitive, SensitiveMap},
-        task::{BASE_URL_ENV, CACHE_MOUNT, REPOSITORY_MOUNT},
+        task::{BASE_URL_ENV, CA_ENV, CACHE_MOUNT, REPOSITORY_MOUNT},
     },
 };
 
@@ -116,12 +116,6 @@ pub fn validate(spec: &RepositorySpec, cluster: &str) -> Result<(), Problem> {
 
 /// What this version does not do is refused by name, never ignored.
 fn supported(spec: &RepositorySpec) -> Result<(), Problem> {
-    let refused = |what: &str| Err(Problem::new(Reason::NotSupported, what));
-    if spec.ca.is_some() {
-        return refused(
-            "ca is not supported yet: use a certificate of a public authority, or a server without TLS inside of the cluster",
-        );
-    }
     let field = if spec.limits.as_ref().is_some_and(|limits| limits.per_node.is_some()) {
         "limits.perNode"
     } else if spec.mover.as_ref().is_some_and(has_cache_claim) {
@@ -133,7 +127,7 @@ fn supported(spec: &RepositorySpec) -> Result<(), Problem> {
     } else {
         return Ok(());
     };
-    refused(&format!("this version does not have {field}: remove the field"))
+    Err(Problem::new(Reason::NotSupported, format!("this version does not have {field}: remove the field")))
 }
 
 /// A cache that is kept, which this version does not have.
@@ -239,12 +233,13 @@ pub fn default_repository<'a>(
 }
 
 /// The variables that restic gets, from what a Secret or item holds, and the names of those that it does not get
-/// with the reason. `source` names where they come from, for messages.
+/// with the reason. `source` names where they come from, for messages. `ca` are the certificates that alone are trusted.
 ///
 /// Errors: `CredentialsMissing` without a password.
 pub fn variables(
     fields: &SensitiveMap,
     source: &str,
+    ca: Option<&Sensitive>,
     url: &str,
     base_url: &str,
 ) -> Result<(SensitiveMap, Vec<String>), Problem> {
@@ -262,6 +257,7 @@ pub fn variables(
     }
     taken.insert(REPOSITORY.to_owned(), Sensitive::from(url));
     taken.insert(BASE_URL_ENV.to_owned(), Sensitive::from(base_url));
+    taken.extend(ca.map(|ca| (CA_ENV.to_owned(), ca.clone())));
     Ok((taken, refused))
 }
 
@@ -329,7 +325,6 @@ mod tests {
     #[test]
     fn what_this_version_does_not_do_is_refused_by_its_name() {
         for (field, declared) in [
-            ("ca", json!({"ca": {"type": "Secret", "name": "ca"}})),
             ("limits.perNode", json!({"limits": {"perNode": 1}})),
             ("mover.cache.storageClassName", json!({"mover": {"cache": {"storageClassName": "local"}}})),
             ("populate", json!({"populate": {"onMissing": "Fail"}})),
@@ -342,7 +337,7 @@ mod tests {
             assert_eq!(problem.reason, Reason::NotSupported);
             assert!(problem.message.contains(field), "{field}: {}", problem.message);
         }
-        let done = json!({"limits": {"backups": 2, "upload": "1M"}, "mover": {"cache": {"size": "5Gi"}}});
+        let done = json!({"ca": {"secretName": "nas"}, "limits": {"backups": 2, "upload": "1M"}, "mover": {"cache": {"size": "5Gi"}}});
         assert!(validate(&spec(&done), "c1").is_ok());
     }
 
@@ -390,13 +385,19 @@ mod tests {
         };
         let all =
             fields(&["RESTIC_PASSWORD", "RESTIC_PASSWORD_COMMAND", "RESTIC_REPOSITORY", "PATH", "AWS_ACCESS_KEY_ID"]);
-        let (taken, refused) = variables(&all, "Secret strongroom/restic", "url", "base").unwrap();
-        let names: Vec<&String> = taken.keys().collect();
-        assert_eq!(names, ["AWS_ACCESS_KEY_ID", "RESTIC_PASSWORD", "RESTIC_REPOSITORY", "STRONGROOM_BASE_REPOSITORY"]);
+        let of = |fields, ca: Option<&Sensitive>| variables(fields, "Secret strongroom/restic", ca, "url", "base");
+        let (taken, refused) = of(&all, None).unwrap();
+        let mut names = vec!["AWS_ACCESS_KEY_ID", "RESTIC_PASSWORD", "RESTIC_REPOSITORY", "STRONGROOM_BASE_REPOSITORY"];
+        assert_eq!(taken.keys().collect::<Vec<_>>(), names);
         assert_eq!(taken["RESTIC_REPOSITORY"], Sensitive::from("url"));
         assert_eq!(refused.len(), 2, "{refused:?}");
-        let problem =
-            variables(&fields(&["AWS_ACCESS_KEY_ID"]), "Secret strongroom/restic", "url", "base").unwrap_err();
+        names.push("STRONGROOM_CA");
+        let own = fields(&["STRONGROOM_CA", "RESTIC_PASSWORD", "AWS_ACCESS_KEY_ID"]);
+        assert!(!of(&own, None).unwrap().0.contains_key("STRONGROOM_CA"), "only the field ca decides");
+        let (taken, _) = of(&own, Some(&Sensitive::from("pem"))).unwrap();
+        assert_eq!(taken.keys().collect::<Vec<_>>(), names);
+        assert_eq!(taken["STRONGROOM_CA"], Sensitive::from("pem"));
+        let problem = of(&fields(&["AWS_ACCESS_KEY_ID"]), None).unwrap_err();
         assert_eq!(problem.message, "Secret strongroom/restic has no RESTIC_PASSWORD: add it there");
     }
 }

@@ -25,8 +25,6 @@ use crate::{
 
 /// The key of a token's Secret where the store names none.
 pub const DEFAULT_TOKEN_KEY: &str = "token";
-/// The key of a CA certificate's object where the store names none.
-pub const DEFAULT_CA_KEY: &str = "ca.crt";
 
 /// Which store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,6 +4,8 @@
 
 mod outage;
 mod server;
+#[path = "../support/tls.rs"]
+mod tls;
 mod trust;
 
 use std::{

@@ -2,11 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::{
-    ServerConfig,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-};
+use rustls::ServerConfig;
 use serde_json::json;
 use strongroom::{
     clients::connect::{Connect, FailureKind},
@@ -18,7 +14,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::server::{Server, TOKEN};
+use crate::{
+    server::{Server, TOKEN},
+    tls::Authority,
+};
 
 #[tokio::test]
 async fn no_redirect_is_followed_with_the_token() {
@@ -36,20 +35,6 @@ async fn no_redirect_is_followed_with_the_token() {
         assert_eq!(server.count("vault.get").await, before);
     }
     assert_eq!(other.total().await, 0);
-}
-
-/// A CA in PEM form, and what a server shows that it has a certificate of for this machine.
-fn authority() -> (String, ServerConfig) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let ca = params.self_signed(&key).unwrap();
-    let issuer = Issuer::new(params, key);
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key);
-    (ca.pem(), config.unwrap())
 }
 
 /// TLS in front of a server; it ends with the test.
@@ -76,14 +61,14 @@ async fn tls_front(server: &Server, config: ServerConfig) -> String {
 #[tokio::test]
 async fn a_private_ca_is_trusted_where_it_is_named_and_nowhere_else() {
     let server = Server::start().await;
-    let (ca, config) = authority();
-    let (other, _) = authority();
-    let url = tls_front(&server, config).await;
+    let (authority, other) = (Authority::new("127.0.0.1"), Authority::new("127.0.0.1").ca);
+    let ca = &authority.ca;
+    let url = tls_front(&server, authority.server()).await;
     let client = |ca: Option<&str>| Connect::new(&url, &Sensitive::from(TOKEN), ca.map(str::as_bytes)).unwrap();
     assert_eq!(client(None).vaults(true).await.unwrap_err().kind, FailureKind::Unreachable);
     assert_eq!(client(Some(&other)).vaults(true).await.unwrap_err().kind, FailureKind::Unreachable);
     assert_eq!(server.total().await, 0, "nobody was shown the token");
-    assert_eq!(client(Some(&ca)).vaults(true).await.unwrap().value.len(), 2);
+    assert_eq!(client(Some(ca)).vaults(true).await.unwrap().value.len(), 2);
     let both = format!("{other}{ca}");
     assert_eq!(client(Some(&both)).vaults(true).await.unwrap().value.len(), 2);
 }

@@ -13,6 +13,7 @@ mod attack;
 mod audit;
 mod backups;
 mod bench;
+mod ca;
 mod canary;
 mod cli;
 mod declared;
@@ -34,4 +35,6 @@ mod soak;
 mod start;
 mod support;
 mod targets;
+#[path = "../support/tls.rs"]
+mod tls;
 mod walk;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
 use super::AnyStore;
@@ -10,6 +10,7 @@ use crate::{
     api::store::{CaProvider, CaProviderType, DEFAULT_POLL_INTERVAL, OnePassword, StoreSpec},
     clients::cluster,
     controllers::{
+        certificates,
         connect::{Place as Origin, Registration},
         context::Context,
         credentials::{Place, Reads},
@@ -17,15 +18,12 @@ use crate::{
     core::{
         problem::{Problem, Reason},
         sensitive::Sensitive,
-        store::{DEFAULT_CA_KEY, DEFAULT_TOKEN_KEY, ca_bundle, order, token_expiry},
+        store::{DEFAULT_TOKEN_KEY, ca_bundle, order, token_expiry},
     },
 };
 
 /// The shortest interval at which a server is asked for changes.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How a certificate in PEM form begins.
-const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// What a store wants of the hub. What is read for that is noted in `reads`, also where it is not there.
 pub(super) async fn registration<K: AnyStore>(
@@ -93,28 +91,12 @@ async fn provided_ca<K: AnyStore>(
     reads: &mut Reads,
 ) -> Result<Vec<u8>, Problem> {
     let namespace = namespace_of(object, reference.namespace.as_deref(), "caProvider")?;
-    let (name, key) = (&reference.name, reference.key.as_deref().unwrap_or(DEFAULT_CA_KEY));
-    let found = match reference.type_ {
-        CaProviderType::Secret => {
-            let secret = cluster::get(&ctx.api::<Secret>(&namespace), name).await?;
-            let version = secret.as_ref().and_then(ResourceExt::resource_version);
-            reads.push((Place::Secret(namespace.clone(), name.clone()), version));
-            secret.and_then(|secret| secret.data?.remove(key)).map(|bytes| bytes.0)
-        }
-        CaProviderType::ConfigMap => {
-            let map = cluster::get(&ctx.api::<ConfigMap>(&namespace), name).await?;
-            let version = map.as_ref().and_then(ResourceExt::resource_version);
-            reads.push((Place::ConfigMap(namespace.clone(), name.clone()), version));
-            map.and_then(|map| map.data?.remove(key)).map(String::into_bytes)
-        }
+    let name = reference.name.clone();
+    let place = match reference.type_ {
+        CaProviderType::Secret => Place::Secret(namespace, name),
+        CaProviderType::ConfigMap => Place::ConfigMap(namespace, name),
     };
-    // Checked here, where it clears as soon as the object is corrected.
-    let found = found.filter(|bytes| bytes.windows(PEM.len()).any(|window| window == PEM));
-    found.ok_or_else(|| {
-        let kind = reference.type_;
-        let message = format!("{kind:?} {namespace}/{name} key {key} with CA certificates in PEM form does not exist: create it, or correct caProvider");
-        Problem::new(Reason::CredentialsMissing, message)
-    })
+    certificates::read(ctx, place, reference.key.as_deref(), "caProvider", reads).await
 }
 
 /// A URL without user name and password, for messages.

@@ -221,7 +221,9 @@ fn what_is_wrong_is_named_and_clears_by_itself() {
         Box::new(|place| {
             place.subject.spec.maintenance = serde_json::from_value(json!({"schedule": "61 * * * *"})).unwrap();
         }),
-        Box::new(|place| place.subject.spec.ca = serde_json::from_value(json!({"secretName": "ca"})).unwrap()),
+        Box::new(|place| {
+            place.subject.spec.populate = serde_json::from_value(json!({"onMissing": "Fail"})).unwrap();
+        }),
     ];
     let mut said = vec![];
     for change in cases {
