@@ -41,6 +41,8 @@ pub mod labels {
     pub const OWNER_UID: &str = "strongroom.dev/owner-uid";
     /// The run that a temporary object belongs to.
     pub const RUN: &str = "strongroom.dev/run";
+    /// On a backup's mover: its slot, of which a node has one at a time.
+    pub const SLOT: &str = "strongroom.dev/slot";
 }
 
 /// Annotations that the operator reads or sets.

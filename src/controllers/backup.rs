@@ -27,6 +27,7 @@ use crate::{
         job,
         problem::Problem,
         queue::{Running, Waiting},
+        slots,
     },
 };
 
@@ -173,6 +174,7 @@ impl Look<'_> {
                     mover.problem = Some(problem.clone());
                 }
             }
+            self.choose_slots(&mut seen);
             match backup::next_step(&self.backup, &world, &seen, self.ctx.now()) {
                 Step::Write(status, note) => {
                     if !self.write(*status, note).await? {
@@ -204,6 +206,16 @@ impl Look<'_> {
             }
         }
         Ok(Action::requeue(Duration::from_secs(1)))
+    }
+
+    /// Which slots the movers have that a run is about to start.
+    fn choose_slots(&self, seen: &mut backup::Observed) {
+        let Some(run) = self.backup.status.as_ref().and_then(|status| status.run.as_ref()) else { return };
+        for (mover, key) in seen.movers.iter_mut().zip(&run.repositories) {
+            let repository = seen.repositories.iter().find(|seen| seen.key == *key);
+            let count = repository.and_then(|seen| slots::count(&seen.state.as_ref().ok()?.0));
+            mover.slot = count.map(|count| self.ctx.queue.slot(&self.uid(), key, count));
+        }
     }
 
     fn status(&self) -> VolumeBackupStatus {

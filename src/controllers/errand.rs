@@ -65,6 +65,7 @@ where
                 task: &errand.task,
                 credentials: errand.name,
                 mounts: &[],
+                slot: None,
                 repository_volume: errand.volume,
                 mover: &errand.mover,
                 deadline_seconds: Some(errand.deadline),

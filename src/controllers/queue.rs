@@ -6,10 +6,14 @@ use std::{
 };
 
 use crate::{
-    api::{backup::VolumeBackup, common::Time},
+    api::{
+        backup::{RepositoryKey, VolumeBackup},
+        common::Time,
+    },
     core::{
         backup,
         queue::{self, Full, Running, Waiting},
+        slots,
     },
 };
 
@@ -24,6 +28,8 @@ pub struct Queue {
 struct State {
     running: HashMap<String, Running>,
     waiting: HashMap<String, Waiting>,
+    /// The slots of those that run, by uid and repository object.
+    slots: HashMap<(String, RepositoryKey), usize>,
 }
 
 impl Queue {
@@ -60,11 +66,27 @@ impl Queue {
         self.lock().take(who);
     }
 
+    /// The slot of one that runs, of so many of a repository object: the same each time. After a start of the controller
+    /// those of the movers that run already are not known, which costs nothing but evenness.
+    pub fn slot(&self, uid: &str, repository: &RepositoryKey, count: usize) -> usize {
+        let mut state = self.lock();
+        let mine = (uid.to_owned(), repository.clone());
+        let known = state.slots.get(&mine).copied().filter(|slot| *slot < count);
+        known.unwrap_or_else(|| {
+            let of_it = state.slots.iter().filter(|((_, other), _)| other == repository);
+            let taken: Vec<usize> = of_it.map(|(_, slot)| *slot).collect();
+            let slot = slots::emptiest(&taken, count);
+            state.slots.insert(mine, slot);
+            slot
+        })
+    }
+
     /// Gives a place back, or waits no more.
     pub fn release(&self, uid: &str) {
         let mut state = self.lock();
         state.running.remove(uid);
         state.waiting.remove(uid);
+        state.slots.retain(|(of, _), _| of != uid);
     }
 
     /// The place of each that waits, from 1, by its uid.
@@ -102,10 +124,7 @@ pub fn running<'a>(backups: impl IntoIterator<Item = &'a VolumeBackup>, now: Tim
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        api::{backup::RepositoryKey, common::RepositoryKind},
-        core::queue::Urgency,
-    };
+    use crate::{api::common::RepositoryKind, core::queue::Urgency};
 
     fn key(name: &str) -> RepositoryKey {
         RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name: name.to_owned() }
@@ -133,6 +152,18 @@ mod tests {
         assert_eq!(ask("c"), Err(Full::Repository("nas".to_owned(), 2)));
         queue.release("a");
         assert_eq!(ask("c"), Ok(()));
+    }
+
+    #[test]
+    fn slots_are_kept_and_come_back() {
+        let queue = Queue::new(9);
+        let slot = |uid: &str, name: &str| queue.slot(uid, &key(name), 2);
+        assert_eq!(["a", "b", "a", "c", "d"].map(|uid| slot(uid, "nas")), [0, 1, 0, 0, 1]);
+        assert_eq!(slot("d", "s3"), 0, "each repository has its own");
+        queue.release("a");
+        queue.release("c");
+        assert_eq!(["b", "e", "f"].map(|uid| slot(uid, "nas")), [1, 0, 0]);
+        assert_eq!(queue.slot("b", &key("nas"), 1), 0, "the limit was lowered");
     }
 
     #[test]

@@ -116,9 +116,7 @@ pub fn validate(spec: &RepositorySpec, cluster: &str) -> Result<(), Problem> {
 
 /// What this version does not do is refused by name, never ignored.
 fn supported(spec: &RepositorySpec) -> Result<(), Problem> {
-    let field = if spec.limits.as_ref().is_some_and(|limits| limits.per_node.is_some()) {
-        "limits.perNode"
-    } else if spec.mover.as_ref().is_some_and(has_cache_claim) {
+    let field = if spec.mover.as_ref().is_some_and(has_cache_claim) {
         CACHE_CLAIM
     } else if spec.populate.is_some() {
         "populate"
@@ -325,7 +323,6 @@ mod tests {
     #[test]
     fn what_this_version_does_not_do_is_refused_by_its_name() {
         for (field, declared) in [
-            ("limits.perNode", json!({"limits": {"perNode": 1}})),
             ("mover.cache.storageClassName", json!({"mover": {"cache": {"storageClassName": "local"}}})),
             ("populate", json!({"populate": {"onMissing": "Fail"}})),
             (
@@ -337,7 +334,7 @@ mod tests {
             assert_eq!(problem.reason, Reason::NotSupported);
             assert!(problem.message.contains(field), "{field}: {}", problem.message);
         }
-        let done = json!({"ca": {"secretName": "nas"}, "limits": {"backups": 2, "upload": "1M"}, "mover": {"cache": {"size": "5Gi"}}});
+        let done = json!({"ca": {"secretName": "nas"}, "limits": {"backups": 2, "perNode": 1, "upload": "1M"}, "mover": {"cache": {"size": "5Gi"}}});
         assert!(validate(&spec(&done), "c1").is_ok());
     }
 

@@ -16,10 +16,11 @@ use k8s_openapi::{
 };
 
 use crate::{
-    api::{common::MoverSpec, repository::RepositoryVolume},
+    api::{common::MoverSpec, labels, repository::RepositoryVolume},
     core::{
         names::{self, Owner},
         sensitive::SensitiveMap,
+        slots,
         task::{ANSWER_PATH, CACHE_MOUNT, REPOSITORY_MOUNT, TASK_ENV, Task},
     },
 };
@@ -74,6 +75,8 @@ pub struct MoverJob<'a> {
     pub mounts: &'a [Mount],
     /// The volume that holds the repositories.
     pub repository_volume: Option<&'a RepositoryVolume>,
+    /// Its slot, of which a node has one at a time, see [`slots`].
+    pub slot: Option<&'a str>,
     /// How movers run.
     pub mover: &'a MoverSpec,
     /// The longest time the pod may run.
@@ -83,9 +86,10 @@ pub struct MoverJob<'a> {
 /// The Job that runs a mover. It never starts a second pod: what to do after a failure is decided by the plan of
 /// the object that it works for.
 pub fn mover_job(job: &MoverJob<'_>) -> Job {
-    let labels = names::child_labels(job.owner, Some(job.run));
+    let own_labels = names::child_labels(job.owner, Some(job.run));
     let mut pod_labels = job.mover.labels.clone();
-    pod_labels.extend(labels.clone());
+    pod_labels.extend(own_labels.clone());
+    pod_labels.extend(job.slot.map(|slot| (labels::SLOT.to_owned(), slot.to_owned())));
     let mut pod = PodSpec {
         restart_policy: Some("Never".to_owned()),
         automount_service_account_token: Some(false),
@@ -97,6 +101,7 @@ pub fn mover_job(job: &MoverJob<'_>) -> Job {
         node_selector: (!job.mover.node_selector.is_empty()).then(|| job.mover.node_selector.clone()),
         tolerations: (!job.mover.tolerations.is_empty()).then(|| job.mover.tolerations.clone()),
         priority_class_name: job.mover.priority_class_name.clone(),
+        affinity: job.slot.map(slots::affinity),
         security_context: Some(pod_security(job.mover)),
         ..PodSpec::default()
     };
@@ -109,7 +114,7 @@ pub fn mover_job(job: &MoverJob<'_>) -> Job {
         metadata: ObjectMeta {
             name: Some(job.name.to_owned()),
             namespace: Some(job.namespace.to_owned()),
-            labels: Some(labels),
+            labels: Some(own_labels),
             ..ObjectMeta::default()
         },
         spec: Some(JobSpec {

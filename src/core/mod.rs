@@ -42,6 +42,7 @@ pub mod secret;
 pub mod select;
 pub mod sensitive;
 pub mod series;
+pub mod slots;
 pub mod snapshots;
 pub mod store;
 pub mod sweep;

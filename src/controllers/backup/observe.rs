@@ -181,7 +181,7 @@ async fn children_of(
             Some(BackupPhase::Cleaning) => jobs::observe_unlocking(ctx, job.as_ref(), &state, uid).await?,
             _ => MoverState::Absent,
         };
-        seen.movers.push(SeenMover { credentials, job, state, unlocking, problem: None });
+        seen.movers.push(SeenMover { credentials, job, state, unlocking, ..SeenMover::default() });
     }
     if phase == Some(BackupPhase::Cleaning) {
         seen.volumes = volumes(ctx, run, seen).await?;

@@ -60,6 +60,7 @@ pub(super) async fn start(
         task,
         credentials: &name,
         mounts,
+        slot: None,
         repository_volume: opened.spec.volume.as_ref(),
         mover: &job::merge_mover(opened.spec.mover.as_ref(), backup.spec.mover.as_ref()),
         deadline_seconds: (which == Which::Resolve).then_some(RESOLVE_DEADLINE),

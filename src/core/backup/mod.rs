@@ -153,12 +153,14 @@ pub struct SeenMover {
     pub unlocking: MoverState,
     /// Why the credentials cannot be had.
     pub problem: Option<Problem>,
+    /// Its slot, where a node may not have any number of movers.
+    pub slot: Option<usize>,
 }
 
 impl Default for SeenMover {
     fn default() -> Self {
         let (state, unlocking) = (MoverState::Absent, MoverState::Absent);
-        Self { credentials: None, job: None, state, unlocking, problem: None }
+        Self { credentials: None, job: None, state, unlocking, problem: None, slot: None }
     }
 }
 

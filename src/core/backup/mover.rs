@@ -12,6 +12,7 @@ use crate::{
         driver,
         job::{self, Mount, MoverJob},
         problem::{Problem, Reason},
+        slots,
         task::{BackupTask, BackupVolume, RateLimits, Task},
     },
 };
@@ -41,7 +42,9 @@ pub(super) fn start(
         return Ok(Step::Credentials(index));
     }
     let create_under_base = base.clone().filter(|_| results::may_create(backup, key));
-    let job = mover_job(backup, run, world, (index, key), spec, create_under_base, now);
+    let namespace = backup.metadata.namespace.as_deref().unwrap_or_default();
+    let slot = mover.slot.map(|slot| slots::label(key, namespace, slot));
+    let job = mover_job(backup, run, world, (index, key), spec, create_under_base, slot.as_deref(), now);
     Ok(Step::Create(Child::Job(Box::new(job))))
 }
 
@@ -52,6 +55,7 @@ fn mover_job(
     (index, key): (usize, &RepositoryKey),
     spec: &RepositorySpec,
     create_under_base: Option<String>,
+    slot: Option<&str>,
     now: Time,
 ) -> Job {
     let targets = targets(backup, key);
@@ -90,6 +94,7 @@ fn mover_job(
         task: &task,
         credentials: &credentials_name(&run.id, index),
         mounts: &mounts,
+        slot,
         repository_volume: spec.volume.as_ref(),
         mover: &job::merge_mover(spec.mover.as_ref(), backup.spec.mover.as_ref()),
         deadline_seconds: Some(left.max(SHORTEST_MOVER)),

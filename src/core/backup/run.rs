@@ -18,6 +18,7 @@ use crate::{
         conditions,
         mover_state::MoverState,
         problem::{Class, Problem, Reason},
+        slots,
     },
 };
 
@@ -200,7 +201,8 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
         return end(backup, &ended, seen, now);
     }
     let staged = |seen: &SeenStaging| seen.claim.as_ref().is_some_and(is_bound);
-    if !seen.staging.iter().all(staged) {
+    let node_is_full = held_up.is_some_and(|why| slots::is_full(why));
+    if !node_is_full && !seen.staging.iter().all(staged) {
         // A class that waits for the first consumer binds only now.
         if is_late(backup, run, now) {
             let why = trouble(seen).unwrap_or_else(|| "the staging claim is not bound; see its events".to_owned());
@@ -218,6 +220,9 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
         });
     }
     let message = match (held_up, &run.progress) {
+        (Some(_), _) if node_is_full => {
+            "limits.perNode of its repository: the mover waits for others to end".to_owned()
+        }
         (Some(why), _) => why.clone(),
         (None, Some(progress)) => how_far(progress),
         (None, None) => READING.to_owned(),

@@ -239,6 +239,7 @@ impl Cluster {
                     .get(&unlock::job_name(&job_name(&run.id, index)))
                     .map_or(MoverState::Absent, |(_, state)| state.clone()),
                 problem: self.credentials_problem.clone(),
+                slot: Some(0),
             });
         }
         seen

@@ -1,4 +1,5 @@
 use insta::assert_yaml_snapshot;
+use k8s_openapi::api::batch::v1::Job;
 use serde_json::json;
 
 use super::{
@@ -566,6 +567,28 @@ fn progress_is_written_when_it_moves() {
         cluster.writes - before
     };
     assert_eq!((at(1), at(1), at(2)), (1, 0, 1));
+}
+
+#[test]
+fn a_full_node_is_waited_for_as_long_as_it_takes() {
+    let mut cluster = cluster(json!({}));
+    cluster.force("now");
+    while cluster.status().phase != Some(BackupPhase::BackingUp) {
+        let _ = cluster.control();
+        cluster.snapshotter();
+    }
+    let labels = |job: &Job| job.spec.as_ref().unwrap().template.metadata.as_ref().unwrap().labels.clone().unwrap();
+    assert!(cluster.jobs.values().all(|(job, _)| labels(job)["strongroom.dev/slot"].ends_with("-0")));
+    // The class of the staging claim may wait for the mover.
+    let full = "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules.";
+    for (_, state) in cluster.jobs.values_mut() {
+        *state = MoverState::Waiting(full.to_owned());
+    }
+    cluster.now += chrono::Duration::hours(5);
+    while cluster.control().is_none() {}
+    let status = cluster.status();
+    assert_eq!(status.phase, Some(BackupPhase::BackingUp));
+    assert_eq!(status.message.unwrap(), "limits.perNode of its repository: the mover waits for others to end");
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn job(task: &serde_json::Value, mounts: &[Mount], mover: &serde_json::Value, vo
         task: &serde_json::from_value(task.clone()).unwrap(),
         credentials: "run-credentials-0",
         mounts,
+        slot: mover.get("slot").and_then(serde_json::Value::as_str),
         repository_volume: serde_json::from_value::<Option<RepositoryVolume>>(volume.clone()).unwrap().as_ref(),
         mover: &serde_json::from_value(mover.clone()).unwrap(),
         deadline_seconds: Some(3600),
@@ -61,7 +62,7 @@ fn the_whole_job_of_every_kind() {
     let mover = json!({
         "resources": {"limits": {"memory": "1Gi"}}, "cache": {"size": "2Gi"}, "nodeSelector": {"disk": "fast"},
         "priorityClassName": "low", "labels": {"team": "media"}, "annotations": {"note": "yes"},
-        "runAs": {"user": 568, "group": 569, "supplementalGroups": [100]},
+        "runAs": {"user": 568, "group": 569, "supplementalGroups": [100]}, "slot": "0123456789-1",
     });
     let restore = json!(Task::Restore(serde_json::from_value(json!({"run": "run", "volumes": []})).unwrap()));
     assert_yaml_snapshot!("declared", job(&restore, &mount(false), &mover, &json!({"claimName": "nas"})));
