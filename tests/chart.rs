@@ -49,11 +49,17 @@ affinity: {nodeAffinity: {}}
 priorityClassName: system-cluster-critical
 serviceMonitor: {enabled: true, interval: 30s, labels: {release: prometheus}}
 prometheusRule: {enabled: true, labels: {release: prometheus}}
+grafanaDashboard: {enabled: true, labels: {team: storage}, annotations: {grafana_folder: Storage}}
 "
     .replace("DIGEST", &"0123456789abcdef".repeat(4));
     let rendered = documents(&with_values(&values, &[]));
     let chosen = ["ServiceAccount", "Deployment", "ServiceMonitor", "PrometheusRule"].map(|kind| find(&rendered, kind));
     insta::assert_yaml_snapshot!(chosen);
+    let dashboard = find(&rendered, "ConfigMap");
+    insta::assert_yaml_snapshot!("dashboard", dashboard["metadata"]);
+    let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let file = std::fs::read_to_string(support::path("charts/strongroom/dashboard.json")).unwrap();
+    assert_eq!(read(text(dashboard, "/data/strongroom.json")), read(&file));
 }
 
 #[test]
@@ -95,6 +101,7 @@ fn values_that_do_not_exist_are_refused() {
         "log: {format: xml}",
         "serviceMonitor: {enabled: 'yes'}",
         "prometheusRule: {enabled: 'yes'}",
+        "grafanaDashboard: {labels: {grafana_dashboard: 1}}",
         "resources: {limit: {memory: 1Gi}}",
         "replicas: 2",
     ] {

@@ -5,7 +5,10 @@
 
 mod support;
 
-use std::fmt::Write;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use strongroom::{
     api::backup::RunResult,
@@ -102,6 +105,85 @@ fn the_alerts_are_of_what_is_measured_and_listed() {
     }
     let listed = page.lines().filter(|line| line.starts_with("| `") && !line.contains("strongroom_"));
     assert_eq!(listed.count(), rules.len(), "docs/metrics.md lists alerts that there are not");
+}
+
+/// The labels of each metric, as the page of metrics has them: those of its part, and those of its own line.
+fn labels() -> BTreeMap<String, BTreeSet<String>> {
+    let page = read("docs/metrics.md");
+    let words = |text: &str| -> BTreeSet<String> {
+        let words = text.split('`').skip(1).step_by(2);
+        words.filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_')).map(str::to_owned).collect()
+    };
+    let mut all = BTreeMap::new();
+    for part in page.split("\n## ") {
+        let of_part = words(part.split("\n| ").next().unwrap());
+        for line in part.lines().filter_map(|line| line.strip_prefix("| `strongroom_")) {
+            let (name, meaning) = line.split_once("` | ").unwrap();
+            let shared = if meaning.contains("of all servers") { BTreeSet::new() } else { of_part.clone() };
+            all.insert(format!("strongroom_{name}"), shared.into_iter().chain(words(meaning)).collect());
+        }
+    }
+    all
+}
+
+/// What a query asks for and that is not measured: a metric, or a label that one of its metrics has not.
+fn unknown(expression: &str, legend: &str, known: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let names = expression.split(|c| !is_of_name(c)).filter(|word| word.starts_with("strongroom_"));
+    let mut used: BTreeSet<String> =
+        legend.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()).map(str::to_owned).collect();
+    for list in [" by (", " on ("].iter().flat_map(|word| expression.split(word).skip(1)) {
+        used.extend(list.split(')').next().unwrap().split(',').map(|label| label.trim().to_owned()));
+    }
+    for part in expression.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+        used.extend(
+            part.split(',').filter_map(|one| one.split(['=', '!']).next()).map(|label| label.trim().to_owned()),
+        );
+    }
+    let mut missing = vec![];
+    for name in names {
+        let histogram = name.strip_suffix("_bucket");
+        let Some(labels) = known.get(histogram.unwrap_or(name)) else {
+            missing.push(name.to_owned());
+            continue;
+        };
+        let has = |label: &String| labels.contains(label) || (histogram.is_some() && label == "le");
+        missing.extend(used.iter().filter(|label| !has(label)).map(|label| format!("{name} by {label}")));
+    }
+    missing
+}
+
+#[test]
+fn the_dashboard_shows_what_is_measured() {
+    let known = labels();
+    assert_eq!(unknown("sum by (claim) (strongroom_volume_backup_last_run_bytes)", "{{name}}", &known), [""; 0]);
+    assert_eq!(unknown("max by (le, op) (strongroom_connect_request_duration_seconds_bucket)", "", &known), [""; 0]);
+    for wrong in [
+        "strongroom_volume_backups",
+        "sum by (app) (strongroom_volume_backup_last_run_bytes)",
+        "sum by (claim) (strongroom_volume_backup_running)",
+        "strongroom_volume_backup_running{app=\"x\"}",
+        "sum by (endpoint) (strongroom_connect_retries_total)",
+    ] {
+        assert_eq!(unknown(wrong, "", &known).len(), 1, "{wrong}");
+    }
+    let dashboard: serde_json::Value = serde_json::from_str(&read("charts/strongroom/dashboard.json")).unwrap();
+    let mut rules = "# Made from charts/strongroom/dashboard.json, for promtool: UPDATE=1 cargo test --test docs\ngroups:\n  - name: dashboard\n    rules:\n".to_owned();
+    let (mut ids, mut bottom) = (BTreeSet::new(), 0);
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "two panels have the id {}", panel["id"]);
+        let y = panel["gridPos"]["y"].as_u64().unwrap();
+        assert!(y >= bottom, "{} is above the one before it", panel["title"]);
+        bottom = y;
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let (query, legend) = (text(target, "/expr"), text(target, "/legendFormat"));
+            assert_eq!(unknown(query, legend, &known), [""; 0], "{}: {query}", panel["title"]);
+            let query = serde_json::to_string(&query.replace("$__rate_interval", "5m")).unwrap();
+            writeln!(rules, "      - {{record: 'panel:{}:{}', expr: {query}}}", panel["id"], text(target, "/refId"))
+                .unwrap();
+        }
+    }
+    generated("tests/fixtures/dashboard.yaml", &rules, "docs");
 }
 
 #[test]
