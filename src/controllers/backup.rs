@@ -210,6 +210,9 @@ impl Look<'_> {
 
     /// Which slots the movers have that a run is about to start.
     fn choose_slots(&self, seen: &mut backup::Observed) {
+        if !self.runs() {
+            return;
+        }
         let Some(run) = self.backup.status.as_ref().and_then(|status| status.run.as_ref()) else { return };
         for (mover, key) in seen.movers.iter_mut().zip(&run.repositories) {
             let repository = seen.repositories.iter().find(|seen| seen.key == *key);

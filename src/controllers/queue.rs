@@ -28,8 +28,8 @@ pub struct Queue {
 struct State {
     running: HashMap<String, Running>,
     waiting: HashMap<String, Waiting>,
-    /// The slots of those that run, by uid and repository object.
-    slots: HashMap<(String, RepositoryKey), usize>,
+    /// The slots of those that run, by uid and repository object; the longest taken first.
+    slots: Vec<(String, RepositoryKey, usize)>,
 }
 
 impl Queue {
@@ -70,15 +70,14 @@ impl Queue {
     /// those of the movers that run already are not known, which costs nothing but evenness.
     pub fn slot(&self, uid: &str, repository: &RepositoryKey, count: usize) -> usize {
         let mut state = self.lock();
-        let mine = (uid.to_owned(), repository.clone());
-        let known = state.slots.get(&mine).copied().filter(|slot| *slot < count);
-        known.unwrap_or_else(|| {
-            let of_it = state.slots.iter().filter(|((_, other), _)| other == repository);
-            let taken: Vec<usize> = of_it.map(|(_, slot)| *slot).collect();
-            let slot = slots::emptiest(&taken, count);
-            state.slots.insert(mine, slot);
-            slot
-        })
+        let of_it: Vec<_> = state.slots.iter().filter(|(_, other, _)| other == repository).collect();
+        if let Some((.., slot)) = of_it.iter().find(|(of, _, slot)| of == uid && *slot < count) {
+            return *slot;
+        }
+        let taken: Vec<usize> = of_it.iter().map(|(.., slot)| *slot).collect();
+        let slot = slots::emptiest(&taken, count);
+        state.slots.push((uid.to_owned(), repository.clone(), slot));
+        slot
     }
 
     /// Gives a place back, or waits no more.
@@ -86,7 +85,7 @@ impl Queue {
         let mut state = self.lock();
         state.running.remove(uid);
         state.waiting.remove(uid);
-        state.slots.retain(|(of, _), _| of != uid);
+        state.slots.retain(|(of, ..)| of != uid);
     }
 
     /// The place of each that waits, from 1, by its uid.
@@ -158,11 +157,11 @@ mod tests {
     fn slots_are_kept_and_come_back() {
         let queue = Queue::new(9);
         let slot = |uid: &str, name: &str| queue.slot(uid, &key(name), 2);
-        assert_eq!(["a", "b", "a", "c", "d"].map(|uid| slot(uid, "nas")), [0, 1, 0, 0, 1]);
+        assert_eq!(["a", "b", "a", "c", "d"].map(|uid| slot(uid, "nas")), [0, 1, 0, 1, 0]);
         assert_eq!(slot("d", "s3"), 0, "each repository has its own");
         queue.release("a");
         queue.release("c");
-        assert_eq!(["b", "e", "f"].map(|uid| slot(uid, "nas")), [1, 0, 0]);
+        assert_eq!(["b", "e", "f"].map(|uid| slot(uid, "nas")), [1, 0, 1]);
         assert_eq!(queue.slot("b", &key("nas"), 1), 0, "the limit was lowered");
     }
 

@@ -1,6 +1,8 @@
 //! `limits.perNode`. Which node a mover comes to is the scheduler's choice, so the scheduler has to keep the limit: each
 //! backup's mover has one of so many slots of its repository object, and no two of one slot may be on one node.
 
+use std::cmp::Reverse;
+
 use k8s_openapi::{
     api::core::v1::{Affinity, PodAffinityTerm, PodAntiAffinity},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
@@ -29,9 +31,12 @@ pub fn count(spec: &RepositorySpec) -> Option<usize> {
     (!few).then(|| usize::try_from(per_node).unwrap_or(usize::MAX))
 }
 
-/// The slot that the fewest of these have.
+/// The slot that the fewest have of those that were taken, the longest ago first. Where several are as empty: behind who
+/// has not been there for long, as a first backup may take hours.
 pub fn emptiest(taken: &[usize], count: usize) -> usize {
-    (0..count).min_by_key(|slot| taken.iter().filter(|of| *of == slot).count()).unwrap_or_default()
+    let holders = |slot: &usize| taken.iter().filter(|of| *of == slot).count();
+    let since = |slot: &usize| taken.iter().position(|of| of == slot);
+    (0..count).min_by_key(|slot| (holders(slot), Reverse(since(slot)), *slot)).unwrap_or_default()
 }
 
 /// A slot as the value of its label, for a repository object as a namespace sees it.
@@ -89,8 +94,9 @@ mod tests {
         for _ in 0..6 {
             taken.push(emptiest(&taken, 3));
         }
-        assert_eq!(taken, [0, 1, 2, 0, 1, 2]);
+        assert_eq!(taken, [0, 1, 2, 2, 1, 0]);
         assert_eq!(emptiest(&[0, 2, 2, 7], 3), 1);
+        assert_eq!([emptiest(&[0, 1], 2), emptiest(&[1, 0], 2)], [1, 0], "not behind the one that is there for long");
     }
 
     #[test]
