@@ -506,6 +506,35 @@ fn a_full_volume() {
     assert!(done.failure().message.contains("no space left on device"), "{:?}", done.failure());
 }
 
+#[test]
+fn a_full_cache_is_gone_on_without() {
+    let place = Place::new();
+    let (volume, cache) = (place.path("volume"), place.path("cache"));
+    fs::create_dir_all(volume.join("many")).unwrap();
+    for index in 0..1500 {
+        fs::write(volume.join(format!("many/a-file-with-a-long-name-{index}")), format!("content {index}")).unwrap();
+    }
+    let first = run(&place, &Task::Backup(backup_of(&volume)));
+    fs::remove_dir_all(&cache).unwrap();
+    fs::create_dir(&cache).unwrap();
+    fs::write(volume.join("one-more"), "content").unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=100k", "tmpfs"]).arg(&cache).status().unwrap();
+    assert!(mounted.success());
+    let second = run(&place, &Task::Backup(backup_of(&volume)));
+    let again = run(&place, &Task::Backup(backup_of(&volume)));
+    assert!(Command::new("umount").arg(&cache).status().unwrap().success());
+    assert!(second.good && again.good, "{:?} {:?}", second.answer, again.answer);
+    let log = second.stdout.clone() + &second.stderr;
+    assert!(log.contains("restic's cache is full: it goes on without one"), "{log}");
+    assert_eq!((second.backed_up().files, again.backed_up().unchanged), (1501, true));
+    // Whether it is the known repository is asked of it, as no cache tells.
+    assert!(first.answer.repository.is_some());
+    assert_eq!(
+        (&second.answer.repository, &again.answer.repository),
+        (&first.answer.repository, &first.answer.repository)
+    );
+}
+
 fn maintain(volume: &Path, last: u32) -> Task {
     let retention = Retention { last: Some(last), ..Retention::default() };
     let history = History { host: "media".to_owned(), path: volume.to_str().unwrap().to_owned(), retention };

@@ -12,7 +12,10 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,7 +30,9 @@ use tokio::{
 
 use crate::core::{
     restic::{
+        arguments,
         failure::Ending,
+        messages::Config,
         redact::Redactor,
         variables::{Content, Variable, restic_variable},
     },
@@ -55,6 +60,10 @@ pub struct Restic {
     redactor: Redactor,
     stop: watch::Receiver<bool>,
     patience: Duration,
+    /// Whether restic keeps a cache.
+    cached: bool,
+    /// Whether it found its cache full, which ends it.
+    cache_was_full: Arc<AtomicBool>,
     /// Removed from the cache when the last user of the credentials is gone.
     _files: Arc<Vec<CredentialFile>>,
 }
@@ -84,8 +93,17 @@ impl Restic {
             variables.insert(as_file.to_owned(), Sensitive::from(file.0.to_string_lossy().into_owned()));
             files.push(file);
         }
-        let (redactor, patience) = (Redactor::new(given), PATIENCE);
-        Ok(Self { program, cache, variables, redactor, stop, patience, _files: Arc::new(files) })
+        Ok(Self {
+            program,
+            cache,
+            variables,
+            redactor: Redactor::new(given),
+            stop,
+            patience: PATIENCE,
+            cached: true,
+            cache_was_full: Arc::default(),
+            _files: Arc::new(files),
+        })
     }
 
     /// The same for another repository.
@@ -102,18 +120,42 @@ impl Restic {
         Self { patience, ..self.clone() }
     }
 
+    /// Whether restic, or the same for another repository, was ended because its cache was full.
+    pub fn cache_was_full(&self) -> bool {
+        self.cached && self.cache_was_full.load(Ordering::Relaxed)
+    }
+
+    /// The same without a cache; the space of what is cached is free for restic's other files then.
+    #[must_use]
+    pub fn without_cache(&self) -> Self {
+        for name in self.cached_ids() {
+            if let Err(error) = std::fs::remove_dir_all(self.cache.join(name)) {
+                tracing::warn!(%error, "cannot clear restic's cache");
+            }
+        }
+        Self { cached: false, ..self.clone() }
+    }
+
     /// Whether the mover was told to stop.
     pub fn is_stopped(&self) -> bool {
         *self.stop.borrow()
     }
 
     /// restic's id of the repository, told from the cache that restic keeps for each one it opened: no further start
-    /// is needed. None where none or several were opened.
-    pub fn repository_id(&self) -> Option<String> {
-        let names = std::fs::read_dir(&self.cache).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let is_id = |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let mut ids = names.filter(is_id);
+    /// is needed, but without a cache. None where none or several were opened.
+    pub async fn repository_id(&self) -> Option<String> {
+        if !self.cached {
+            return self.json::<Config>(&arguments::config()).await.ok().map(|config| config.id);
+        }
+        let mut ids = self.cached_ids().into_iter();
         ids.next().filter(|_| ids.next().is_none())
+    }
+
+    /// The ids of the repositories of which something is cached.
+    fn cached_ids(&self) -> Vec<String> {
+        let is_id = |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let entries = std::fs::read_dir(&self.cache).into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(is_id).collect()
     }
 
     /// Runs restic and hands each line of its output on. `directory` is where it works.
@@ -190,6 +232,7 @@ impl Restic {
         ]);
         let mut command = Command::new(&self.program);
         command
+            .args((!self.cached).then_some("--no-cache"))
             .args(arguments)
             .env_clear()
             .envs(plain)
@@ -232,6 +275,10 @@ impl Restic {
                 }
                 Some(false) => (deadline, ending.unanswered) = (None, None),
                 None => {}
+            }
+            if self.cached && Ending::is_about_a_full_cache(&words, &self.cache.to_string_lossy()) {
+                self.cache_was_full.store(true, Ordering::Relaxed);
+                tell_to_end(pid);
             }
             heard += 1;
             if heard <= LOGGED && !words.trim().is_empty() {

@@ -41,7 +41,10 @@ pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &BackupTas
         }
         report.next_volume();
     }
-    let repository = created.or_else(|| restic.repository_id());
+    let repository = match created {
+        Some(id) => Some(id),
+        None => restic.repository_id().await,
+    };
     Ok(Answer { repository, outcome: Outcome::BackedUp(volumes) })
 }
 

@@ -41,5 +41,5 @@ pub(super) async fn run(restic: &Restic, task: &MaintainTask) -> Result<Answer, 
         forgotten: count(expired.len()),
         bytes: stats.total_size,
     };
-    Ok(Answer { repository: restic.repository_id(), outcome: Outcome::Maintained(maintained) })
+    Ok(Answer { repository: restic.repository_id().await, outcome: Outcome::Maintained(maintained) })
 }

@@ -89,7 +89,18 @@ fn prepare() -> Result<(Restic, Option<Restic>, Task), Failure> {
     Ok((restic, base, task))
 }
 
+/// Does the task; without a cache where that was full. What was done before that is found, not done twice.
 async fn perform(restic: &Restic, base: Option<&Restic>, task: &Task) -> Result<Answer, Failure> {
+    let first = attempt(restic, base, task).await;
+    let good = first.as_ref().is_ok_and(|answer| answer::is_good(&answer.outcome));
+    if good || !restic.cache_was_full() || restic.is_stopped() {
+        return first;
+    }
+    tracing::warn!("restic's cache is full: it goes on without one, which is slower; raise mover.cache.size");
+    attempt(&restic.without_cache(), base.map(Restic::without_cache).as_ref(), task).await
+}
+
+async fn attempt(restic: &Restic, base: Option<&Restic>, task: &Task) -> Result<Answer, Failure> {
     match task {
         Task::Probe => probe::run(restic).await,
         Task::Create => create::run(restic).await,

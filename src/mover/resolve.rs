@@ -16,5 +16,8 @@ pub(super) async fn run(restic: &Restic, task: &ResolveTask) -> Result<Answer, F
     let hosts: Vec<&str> = hosts.into_iter().collect();
     let snapshots: Vec<Snapshot> = restic.json(&arguments::snapshots(&hosts)).await?;
     let chosen = task.volumes.iter().map(|volume| select::choose(&snapshots, volume, &task.selection, &task.not_good));
-    Ok(Answer { repository: restic.repository_id(), outcome: Outcome::Resolved(chosen.collect::<Result<_, _>>()?) })
+    Ok(Answer {
+        repository: restic.repository_id().await,
+        outcome: Outcome::Resolved(chosen.collect::<Result<_, _>>()?),
+    })
 }

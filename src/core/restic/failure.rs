@@ -95,6 +95,11 @@ impl Ending {
             .then(|| line.contains("retrying after"))
     }
 
+    /// Whether restic says that its cache, at this path, is full. It would try for 15 minutes to write there.
+    pub fn is_about_a_full_cache(line: &str, cache: &str) -> bool {
+        is_no_space(line) && line.contains(&format!(" {cache}/"))
+    }
+
     /// Whether it did what it was told to, in full.
     pub fn is_success(&self) -> bool {
         self.code == Some(0)
@@ -298,6 +303,12 @@ mod tests {
         assert_eq!(Ending::is_trying_to_open(retry), Some(true));
         assert_eq!(Ending::is_trying_to_open("Stat(<config/>) operation successful after 2 retries"), Some(false));
         assert_eq!(Ending::is_trying_to_open("Save(<data/0a1b>) returned error, retrying after 1s: EOF"), None);
+        let full = "Load(<index/24e134b133>, 0, 0) returned error, retrying after 605ms: Copy: write /cache/4950f0/index/24/tmp-28: no space left on device";
+        assert!(Ending::is_about_a_full_cache(full, "/cache"));
+        assert!(!Ending::is_about_a_full_cache(full, "/cache/other"));
+        assert!(!Ending::is_about_a_full_cache(full, "/che"));
+        assert!(!Ending::is_about_a_full_cache("write /repository/x: no space left on device", "/cache"));
+        assert!(!Ending::is_about_a_full_cache("open /cache/x: permission denied", "/cache"));
         insta::assert_yaml_snapshot!(cases.iter().map(Ending::failure).collect::<Vec<_>>());
     }
 
