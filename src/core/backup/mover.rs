@@ -34,17 +34,16 @@ pub(super) fn start(
 ) -> Result<Step, Problem> {
     let gone = || Problem::new(Reason::RepositoryNotFound, format!("{} {} is gone", key.kind.as_str(), key.name));
     let repository = seen.repositories.iter().find(|seen| seen.key == *key).ok_or_else(gone)?;
-    let (spec, base) = repository.state.as_ref().map_err(Clone::clone)?;
+    let state = repository.state.as_ref().map_err(Clone::clone)?;
     if let Some(problem) = &mover.problem {
         return Err(problem.clone());
     }
     if mover.credentials.is_none() {
         return Ok(Step::Credentials(index));
     }
-    let create_under_base = base.clone().filter(|_| results::may_create(backup, key));
     let namespace = backup.metadata.namespace.as_deref().unwrap_or_default();
     let slot = mover.slot.map(|slot| slots::label(key, namespace, slot));
-    let job = mover_job(backup, run, world, (index, key), spec, create_under_base, slot.as_deref(), now);
+    let job = mover_job(backup, run, world, (index, key), state, slot.as_deref(), now);
     Ok(Step::Create(Child::Job(Box::new(job))))
 }
 
@@ -53,8 +52,7 @@ fn mover_job(
     run: &Run,
     world: &World,
     (index, key): (usize, &RepositoryKey),
-    spec: &RepositorySpec,
-    create_under_base: Option<String>,
+    (spec, base): &(RepositorySpec, Option<String>),
     slot: Option<&str>,
     now: Time,
 ) -> Job {
@@ -78,7 +76,7 @@ fn mover_job(
     let task = Task::Backup(BackupTask {
         run: run.id.clone(),
         volumes: targets.iter().filter(|target| run.claims.contains(&target.claim)).map(volume).collect(),
-        create_under_base,
+        create_under_base: base.clone().filter(|_| results::may_create(backup, key)),
         exclude: backup.spec.exclude.clone(),
         exclude_if_present: backup.spec.exclude_if_present.clone(),
         exclude_caches: backup.spec.exclude_caches,
