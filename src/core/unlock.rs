@@ -14,9 +14,12 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 
-use crate::core::{
-    mover_state::MoverState,
-    task::{CACHE_MOUNT, REPOSITORY_MOUNT, TASK_ENV, Task},
+use crate::{
+    api::labels,
+    core::{
+        mover_state::MoverState,
+        task::{CACHE_MOUNT, REPOSITORY_MOUNT, TASK_ENV, Task},
+    },
 };
 
 /// The longest time that it may take, in seconds: a lock that is left goes by itself later.
@@ -94,7 +97,13 @@ fn job(mover: &Job) -> Option<Job> {
             active_deadline_seconds: Some(DEADLINE),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels, annotations: metadata.annotations, ..ObjectMeta::default() }),
-                spec: Some(PodSpec { containers: vec![container], volumes: Some(volumes), ..pod.clone() }),
+                // It waits for no slot of a node: the next mover may have it already.
+                spec: Some(PodSpec {
+                    containers: vec![container],
+                    volumes: Some(volumes),
+                    affinity: None,
+                    ..pod.clone()
+                }),
             },
             ..JobSpec::default()
         }),
@@ -108,9 +117,9 @@ fn keep_only_what_restic_needs(container: &mut Container, volumes: &mut Vec<Volu
     volumes.retain(|volume| mounts.iter().any(|mount| mount.name == volume.name));
 }
 
-/// Labels that Kubernetes itself gives the pods of a Job.
+/// Labels that Kubernetes itself gives the pods of a Job, and the mover's slot.
 fn is_of_the_job(name: &str) -> bool {
-    name.starts_with("batch.kubernetes.io/") || name == "controller-uid" || name == "job-name"
+    name.starts_with("batch.kubernetes.io/") || ["controller-uid", "job-name", labels::SLOT].contains(&name)
 }
 
 #[cfg(test)]
@@ -131,10 +140,11 @@ spec:
   selector: {{matchLabels: {{batch.kubernetes.io/controller-uid: u-job}}}}
   template:
     metadata:
-      labels: {{strongroom.dev/run: radarr-1, controller-uid: u-job, job-name: radarr-1-mover, batch.kubernetes.io/controller-uid: u-job}}
+      labels: {{strongroom.dev/run: radarr-1, strongroom.dev/slot: a-0, controller-uid: u-job, job-name: radarr-1-mover, batch.kubernetes.io/controller-uid: u-job}}
       annotations: {{team: home}}
     spec:
       hostname: radarr-1
+      affinity: {{podAntiAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: [{{topologyKey: kubernetes.io/hostname}}]}}}}
       restartPolicy: Never
       containers:
       - name: mover
