@@ -17,7 +17,7 @@ use crate::{
 /// A check that finds errors has come to its end: that is an answer, and no failure.
 pub(super) async fn run(restic: &Restic, task: CheckTask) -> Result<Answer, Failure> {
     let checked = lock::past_others(restic, async |locks| check(restic, task, locks).await).await?;
-    Ok(Answer { repository: restic.repository_id(), outcome: Outcome::Checked(checked) })
+    Ok(Answer { repository: restic.repository_id().await, outcome: Outcome::Checked(checked) })
 }
 
 async fn check(restic: &Restic, task: CheckTask, locks: Locks) -> Result<Checked, Failure> {

@@ -50,7 +50,7 @@ pub(super) async fn run(restic: &Restic) -> Result<Answer, Failure> {
     if left > 0 {
         return Err(super::fatal(format!("{left} locks of the mover that was killed are still there")));
     }
-    Ok(Answer { repository: restic.repository_id(), outcome: Outcome::Unlocked(before) })
+    Ok(Answer { repository: None, outcome: Outcome::Unlocked(before) })
 }
 
 /// Removes the lock of this mover's own restic, which was killed.
