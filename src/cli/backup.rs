@@ -20,6 +20,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const UNSEEN: Duration = Duration::from_mins(1);
 /// Back to the line's beginning, and nothing in it.
 const CLEAR: &str = "\r\u{1b}[K";
+/// What fits into a line of any terminal: a longer text would break, and only its end could be redrawn.
+const WIDTH: usize = 79;
 
 /// What `backup now` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -100,13 +102,14 @@ struct Shown {
 }
 
 impl Shown {
-    /// One line, redrawn on a terminal; elsewhere a line whenever there is news.
+    /// One line, redrawn on a terminal; elsewhere, and where it is too long, a line whenever there is news.
     fn show(&mut self, console: &mut Console<impl BufRead, impl Write>, line: Line) -> io::Result<()> {
-        if console.redraws {
+        if console.redraws && line.text.chars().count() <= WIDTH {
             write!(console.output, "{CLEAR}{}", line.text)?;
             console.output.flush()?;
             self.open = true;
         } else if self.key.as_ref() != Some(&line.key) {
+            self.clear(console)?;
             writeln!(console.output, "{}", line.text)?;
             console.output.flush()?;
         }
@@ -145,5 +148,17 @@ mod tests {
         assert_eq!(shown(false), "Queued\nBackingUp: 1 %\nBackingUp: 11 %\n");
         let redrawn = ["Queued", "BackingUp: 1 %", "BackingUp: 2 %", "BackingUp: 11 %", ""].join(CLEAR);
         assert_eq!(shown(true), format!("{CLEAR}{redrawn}"));
+    }
+
+    #[test]
+    fn a_text_that_breaks_is_not_redrawn() {
+        let mut console =
+            Console { input: &b""[..], output: vec![], asks: false, redraws: true, program: "strongroom" };
+        let (mut shown, long) = (Shown::default(), "x".repeat(WIDTH + 1));
+        for text in ["short", &long, &long, "short"] {
+            shown.show(&mut console, Line { text: text.to_owned(), key: text.to_owned() }).unwrap();
+        }
+        let expected = format!("{CLEAR}short{CLEAR}{long}\n{CLEAR}short");
+        assert_eq!(String::from_utf8(console.output).unwrap(), expected);
     }
 }
