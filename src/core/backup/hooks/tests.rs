@@ -225,15 +225,16 @@ fn a_command() {
 fn the_pod_is_one_that_is_ready_and_uses_the_first_claim() {
     let mut ending = pod("a-ends", "config", "Running", true);
     ending.metadata.deletion_timestamp = serde_json::from_value(json!("2026-09-24T12:00:00Z")).unwrap();
-    let pods = vec![
-        pod("d", "config", "Running", true),
-        pod("c", "config", "Running", true),
-        pod("b-not-ready", "config", "Running", false),
-        pod("a-done", "config", "Succeeded", true),
-        pod("a-pending", "config", "Pending", true),
-        pod("a-other", "media", "Running", true),
-        ending,
+    let pods = [
+        ("d", "config", "Running", true),
+        ("c", "config", "Running", true),
+        ("b-not-ready", "config", "Running", false),
+        ("a-done", "config", "Succeeded", true),
+        ("a-pending", "config", "Pending", true),
+        ("a-other", "media", "Running", true),
     ];
+    let pods = pods.into_iter().map(|(name, claim, phase, ready)| pod(name, claim, phase, ready));
+    let pods: Vec<Pod> = pods.chain([ending]).collect();
     for (some, expected) in [(&pods[..], Some("c")), (&pods[..1], Some("d")), (&pods[2..], None)] {
         let mut cluster = cluster(&json!({}));
         cluster.pods = some.to_vec();
