@@ -16,6 +16,9 @@ use crate::{
 /// Kubernetes' word for a Job that took longer than its deadline.
 const OVERDUE: &str = "DeadlineExceeded";
 
+/// Kubernetes' word for a Job whose pod failed, of which it has only one.
+const ONE_POD: &str = "BackoffLimitExceeded";
+
 /// What every container says before it runs.
 const ON_ITS_WAY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
@@ -75,7 +78,9 @@ const fn is_interrupted(answer: &Answer) -> bool {
 /// Why Kubernetes ended the Job.
 fn ended(why: &JobCondition) -> Problem {
     let reason = if why.reason.as_deref() == Some(OVERDUE) { Reason::DeadlineExceeded } else { Reason::Interrupted };
-    let message = why.message.as_deref().unwrap_or("its pod is gone");
+    // The Job's own words only count pods.
+    let said = why.message.as_deref().filter(|_| why.reason.as_deref() != Some(ONE_POD));
+    let message = said.unwrap_or("its pod was deleted or evicted");
     Problem::new(reason, format!("the mover ended without an answer: {message}"))
 }
 

@@ -65,7 +65,7 @@ fn a_hook_that_fails_or_hangs_ends_the_attempt_and_the_app_goes_on() {
     let _guard = beside_others();
     let pod = |ns: &str| crate::support::list("pod", ns, "app=app")[0]["metadata"]["name"].as_str().unwrap().to_owned();
     for (ns, before, words) in [
-        ("h-fails", "touch /data/frozen; echo canary-output; exit 3", "container app, ended with exit code 3"),
+        ("h-fails", "touch /data/frozen; echo canary\"\"-output; exit 3", "container app, ended with exit code 3"),
         ("h-hangs", "touch /data/frozen; sleep 60", "container app, did not end within 20 s"),
     ] {
         declare(ns, &hooks(&[before], &["rm /data/frozen"]));
@@ -75,7 +75,7 @@ fn a_hook_that_fails_or_hangs_ends_the_attempt_and_the_app_goes_on() {
         assert_eq!(reason, "HookFailed");
         assert_eq!(message, format!("hooks.before[0]: sh in pod {}, {words}", pod(ns)));
         assert_eq!(files(ns), ["file"], "hooks.after has run");
-        let said = kubectl(&["-n", ns, "get", "events,volumebackup", "-o", "yaml"]).replace("echo canary-output", "");
+        let said = kubectl(&["-n", ns, "get", "events,volumebackup", "-o", "yaml"]).replace("echo canary", "");
         assert!(!said.contains("canary"), "what it printed is not shown: {said}");
         nothing_left(ns);
     }

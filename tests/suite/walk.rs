@@ -34,6 +34,8 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("ResticRepository", "InternalError", "controllers::runner::tests::a_panic_is_a_problem_of_that_object_only"),
     ("VolumeBackup", "InternalError", "controllers::runner::tests::a_panic_is_a_problem_of_that_object_only"),
     ("VolumeRestore", "InternalError", "controllers::runner::tests::a_panic_is_a_problem_of_that_object_only"),
+    // What the API server refuses to read.
+    ("SecretStore", "ClusterError", "controllers::namespaces::tests::nothing_is_told_before_all_is_known"),
     // restic itself waits five minutes for another's lock.
     ("VolumeBackup", "RepositoryLocked", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),
     // Snapshots are looked for for 15 minutes.
