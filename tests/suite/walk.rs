@@ -53,7 +53,6 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     // A file system whose files cannot be read.
     ("VolumeBackup", "Partial", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),
-    ("VolumeBackup", "VolumeEmpty", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),
     ("VolumeBackup", "Suspect", "core::backup::tests::much_less_than_before_is_suspect_until_accepted"),
     // What goes in the middle of a run or a restore, at a moment that cannot be met: further rows of their reasons.
     ("VolumeBackup", "RepositoryChanged Idle", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),
