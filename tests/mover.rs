@@ -7,6 +7,8 @@ mod locks;
 mod restic;
 #[path = "support/tree.rs"]
 mod tree;
+#[path = "mover/without.rs"]
+mod without;
 
 use std::{
     fs::{self, Permissions},

@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use crate::api::{backup::RepositoryKey, common::Time};
+use crate::api::{
+    backup::RepositoryKey,
+    common::{RepositoryKind, Time},
+};
 
 /// After so many hours of waiting a backup goes before all others, and keeps free what it needs.
 const PATIENCE_HOURS: i64 = 1;
@@ -85,16 +88,19 @@ fn is_out_of_patience(of: &Waiting, now: Time) -> bool {
 
 /// Whether it is the turn of the one that waits under this uid, where so many may run at once.
 pub fn turn(uid: &str, running: &[Running], waiting: &[Waiting], limit: usize, now: Time) -> Result<(), Full> {
-    let mut taken: HashMap<&RepositoryKey, usize> = HashMap::new();
-    for key in running.iter().flat_map(|of| &of.repositories) {
-        *taken.entry(key).or_default() += 1;
+    let mut taken: HashMap<Repository<'_>, usize> = HashMap::new();
+    for of in running {
+        for key in &of.repositories {
+            *taken.entry(repository(key, &of.namespace)).or_default() += 1;
+        }
     }
     if running.len() >= limit {
         return Err(Full::Cluster(limit));
     }
     let (mut free, mut before) = (limit - running.len(), 0);
     for of in order(running, waiting, now) {
-        let full = of.repositories.iter().find(|(key, limit)| taken.get(key).copied().unwrap_or_default() >= *limit);
+        let taken_of = |key| taken.get(&repository(key, &of.namespace)).copied().unwrap_or_default();
+        let full = of.repositories.iter().find(|(key, limit)| taken_of(key) >= *limit);
         if of.uid == uid {
             return match full {
                 Some((key, limit)) => Err(Full::Repository(key.name.clone(), *limit)),
@@ -108,7 +114,7 @@ pub fn turn(uid: &str, running: &[Running], waiting: &[Waiting], limit: usize, n
         // What waits for long keeps what it needs, or those that need less would always be there first.
         if full.is_none() || is_out_of_patience(of, now) {
             for (key, _) in &of.repositories {
-                *taken.entry(key).or_default() += 1;
+                *taken.entry(repository(key, &of.namespace)).or_default() += 1;
             }
         }
         if free == 0 {
@@ -116,6 +122,14 @@ pub fn turn(uid: &str, running: &[Running], waiting: &[Waiting], limit: usize, n
         }
     }
     Ok(())
+}
+
+/// A repository object as a namespace sees it.
+type Repository<'a> = (&'a RepositoryKey, Option<&'a str>);
+
+/// Two namespaces may each have a `ResticRepository` of one name.
+fn repository<'a>(key: &'a RepositoryKey, namespace: &'a str) -> Repository<'a> {
+    (key, (key.kind == RepositoryKind::ResticRepository).then_some(namespace))
 }
 
 #[cfg(test)]

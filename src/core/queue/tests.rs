@@ -3,7 +3,6 @@ use std::collections::HashMap;
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::api::common::RepositoryKind;
 
 fn key(name: &str) -> RepositoryKey {
     RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name: name.to_owned() }
@@ -39,6 +38,15 @@ fn the_order_is_by_urgency_then_fair_then_by_time() {
     assert_eq!(uids(&[runs("x", "a", "nas")], &waiting, 6), ["d1", "c1", "b1", "a1", "a2", "a3"]);
     // Who waits for an hour goes before those whom somebody asked for, but not before a restore.
     assert_eq!(uids(&[runs("x", "a", "nas")], &waiting, 61), ["d1", "a1", "a2", "c1", "b1", "a3"]);
+}
+
+#[test]
+fn repositories_of_one_name_in_two_namespaces_are_two() {
+    let own = RepositoryKey { kind: RepositoryKind::ResticRepository, name: "own".to_owned() };
+    let running = |namespace: &str| Running { repositories: vec![own.clone()], ..runs("x", namespace, "") };
+    let waiting = [Waiting { repositories: vec![(own.clone(), 1)], ..waits("a", "a", Urgency::Scheduled, 0) }];
+    assert_eq!(turn("a", &[running("b")], &waiting, 9, at(1)), Ok(()));
+    assert_eq!(turn("a", &[running("a")], &waiting, 9, at(1)), Err(Full::Repository("own".into(), 1)));
 }
 
 #[test]
