@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// What a mover can be given in a variable.
+const MOST: usize = 100_000;
+
 /// The certificates under a key of an object, in PEM form. `field` is what names the object, for messages. What is read
 /// is noted in `reads`, also where it is not there.
 ///
@@ -50,6 +53,11 @@ pub(crate) async fn read(
     let value = value.ok_or_else(|| {
         wrong(format!("{place} has no key {key}: put the CA certificates in PEM form there, or correct {field}"))
     })?;
+    if value.len() > MOST {
+        return Err(wrong(format!(
+            "{place} key {key} has more than {MOST} bytes: put only the certificates of the authority there that signed the server's"
+        )));
+    }
     if holds_a_certificate(&value) {
         return Ok(value);
     }

@@ -30,11 +30,11 @@ pub async fn observe(
         return Ok((None, MoverState::Absent));
     };
     let pod = pod_of(ctx, name, job.metadata.uid.as_deref().unwrap_or_default()).await?;
-    let mut state = mover_state::of(&job, pod.as_ref());
+    let mut state = mover_state::of(&job, pod.as_ref(), ctx.now());
     if let (MoverState::Running { .. }, Some(pod)) = (&state, &pod) {
         match last_told(ctx, pod).await {
-            Some(Told::Progress(progress)) => state = MoverState::Running { progress: Some(progress) },
-            Some(Told::Waits(what)) => state = MoverState::Waiting(format!("the mover waits: {what}")),
+            Some(Told::Progress(progress)) => state = MoverState::Running { progress: Some(progress), waits: None },
+            Some(Told::Waits(what)) => state = MoverState::Running { progress: None, waits: Some(what) },
             None => {}
         }
     }
@@ -49,7 +49,17 @@ pub async fn observe_unlocking(
     owner_uid: &str,
 ) -> Result<MoverState, crate::core::problem::Problem> {
     match mover.filter(|mover| unlock::is_needed(mover, state)) {
-        Some(mover) => Ok(observe(ctx, &unlock::job_name(&mover.name_any()), owner_uid).await?.1),
+        Some(mover) => {
+            let name = unlock::job_name(&mover.name_any());
+            let state = observe(ctx, &name, owner_uid).await?.1;
+            if let Some(why) = unlock::failed(&state) {
+                tracing::warn!(
+                    job = name,
+                    "the lock of a mover that was killed is left until it is 30 minutes old: {why}"
+                );
+            }
+            Ok(state)
+        }
         None => Ok(MoverState::Absent),
     }
 }

@@ -10,6 +10,7 @@ use crate::{
         errand::{self, Errand},
     },
     core::{
+        errand::Next,
         maintenance::{self, DEADLINE, Step},
         problem::{Problem, Reason},
         repository::Subject,
@@ -30,7 +31,8 @@ pub(crate) enum Did {
 /// The next step for a repository object that is otherwise as it should be, and that these use.
 pub(crate) async fn step(ctx: &Context, subject: &Subject, users: &[Arc<VolumeBackup>]) -> Result<Did, Problem> {
     let key = subject.key();
-    let places = maintenance::places(&key, subject.spec.retention.as_ref(), users.iter().map(|backup| &**backup));
+    let users = users.iter().map(|backup| &**backup);
+    let places = maintenance::places(&key, subject.spec.retention.as_ref(), users, ctx.now());
     let name = maintenance::errand_name(subject, &ctx.cluster);
     let seen = errand::observe(ctx, &name, subject.uid()).await?;
     match maintenance::next_step(subject, &ctx.cluster, &places, &seen, ctx.now()) {
@@ -63,8 +65,17 @@ pub(crate) async fn step(ctx: &Context, subject: &Subject, users: &[Arc<VolumeBa
                 }
                 Ok(opened.variables)
             };
-            Box::pin(errand::step(ctx, next, errand, variables)).await?;
-            Ok(Did::Step)
+            let starts = matches!(next, Next::Credentials | Next::Job);
+            match Box::pin(errand::step(ctx, next, errand, variables)).await {
+                Ok(()) => Ok(Did::Step),
+                Err(problem) => {
+                    let of = chosen.zip(place).filter(|_| starts);
+                    let status = of.and_then(|((chore, _), place)| {
+                        maintenance::refused(subject, chore, &place.url, &problem, ctx.now())
+                    });
+                    status.map_or(Err(problem), |status| Ok(Did::Status(status)))
+                }
+            }
         }
     }
 }

@@ -102,7 +102,7 @@ mod tests {
         Seen {
             job: job.map(|run| serde_json::from_value(object(run)).unwrap()),
             credentials: credentials.map(|run| serde_json::from_value(object(run)).unwrap()),
-            state: if ended { lost } else { MoverState::Running { progress: None } },
+            state: if ended { lost } else { MoverState::Running { progress: None, waits: None } },
             unlocking: MoverState::Absent,
         }
     }

@@ -1,5 +1,7 @@
 //! What a run that somebody asked for does, for who waits for its end.
 
+use std::collections::BTreeSet;
+
 use kube::ResourceExt;
 
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
 pub struct Follow {
     token: String,
     uid: Option<String>,
-    run: Option<String>,
+    runs: BTreeSet<String>,
 }
 
 /// What is so now.
@@ -50,7 +52,7 @@ impl Line {
 impl Follow {
     /// Follows the run that this value asks for, of an object as it was when it was asked.
     pub fn new(backup: &VolumeBackup, token: &str) -> Self {
-        Self { token: token.to_owned(), uid: backup.uid(), run: None }
+        Self { token: token.to_owned(), uid: backup.uid(), runs: BTreeSet::new() }
     }
 
     /// What is so now.
@@ -65,13 +67,15 @@ impl Follow {
         let message = status.message.as_deref().unwrap_or_default();
         match (&status.run, started) {
             (Some(run), true) if run.trigger == RunTrigger::Manual => {
-                self.run = Some(run.id.clone());
+                // Each attempt has an id of its own, and what has gone well in one is not tried again.
+                self.runs.insert(run.id.clone());
+                self.runs.extend(run.results.iter().map(|record| record.id.clone()));
                 Look::Goes(doing(status.phase, run.progress.as_ref(), message))
             }
             (_, true) => {
-                let newest = status.runs.first().map(|record| &record.id);
-                let run = self.run.as_ref().or(newest);
-                let of_run = |record: &&RunRecord| Some(&record.id) == run;
+                let newest = status.runs.first().map(|record| record.id.clone());
+                let runs = if self.runs.is_empty() { newest.into_iter().collect() } else { self.runs.clone() };
+                let of_run = |record: &&RunRecord| runs.contains(&record.id);
                 Look::Ended(status.runs.iter().filter(of_run).cloned().collect())
             }
             (Some(run), false) => {

@@ -28,7 +28,7 @@ use crate::{
 /// Size of the cache where nothing is declared.
 const DEFAULT_CACHE: &str = "1Gi";
 /// Seconds between the request to stop and the kill: restic removes its lock in that time.
-const GRACE_SECONDS: i64 = 120;
+pub const GRACE_SECONDS: i64 = 120;
 /// The mover's container.
 pub const CONTAINER: &str = "mover";
 

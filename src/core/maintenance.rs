@@ -15,7 +15,7 @@ use crate::{
         errand::{self, Next},
         mover_state::MoverState,
         names,
-        problem::Problem,
+        problem::{Class, Problem},
         repository::Subject,
         schedule::{self, Schedule},
         task::{CheckTask, Outcome, Part, Task},
@@ -30,6 +30,8 @@ const DEFAULT_SCHEDULE: &str = "H 4 * * *";
 const SOON: Duration = Duration::from_secs(15);
 /// The longest time without a look.
 const BACKSTOP: Duration = Duration::from_mins(10);
+/// The longest time until its mover starts.
+const START: chrono::Duration = chrono::Duration::minutes(10);
 /// The longest time that maintenance of one restic repository may take, in seconds.
 pub const DEADLINE: i64 = 24 * 3600;
 
@@ -52,19 +54,14 @@ pub fn errand_name(subject: &Subject, cluster: &str) -> String {
 /// One chore in its turn.
 struct Round {
     chore: Chore,
-    schedule: Option<Schedule>,
+    schedule: Result<Option<Schedule>, Problem>,
     /// The time that it serves, where that has come.
     due: Option<Time>,
 }
 
 impl Round {
-    fn of(chore: Chore, subject: &Subject, places: &[Place], now: Time) -> Result<Self, Problem> {
-        let promised = match chore {
-            Chore::Retention => subject.status.next_maintenance,
-            Chore::Check => subject.status.next_check,
-        };
-        let due = promised.filter(|promised| *promised <= now);
-        Ok(Self { chore, schedule: schedule(chore, subject, places)?, due })
+    fn of(chore: Chore, subject: &Subject, places: &[Place], now: Time) -> Self {
+        Self { chore, schedule: schedule(chore, subject, places), due: due(chore, subject, now) }
     }
 
     /// The places that it has not come to yet.
@@ -83,6 +80,15 @@ impl Round {
         let unique = format!("{:?} {} {}", self.chore, self.due?.to_rfc3339(), place.url);
         Some(names::run_id(cluster, subject.name(), uid, &unique))
     }
+}
+
+/// The promised time of a chore, where it has come.
+fn due(chore: Chore, subject: &Subject, now: Time) -> Option<Time> {
+    let promised = match chore {
+        Chore::Retention => subject.status.next_maintenance,
+        Chore::Check => subject.status.next_check,
+    };
+    promised.filter(|promised| *promised <= now)
 }
 
 fn done_at(chore: Chore, known: &ResticRepositoryStatus) -> Option<Time> {
@@ -107,18 +113,16 @@ pub fn next_step(subject: &Subject, cluster: &str, places: &[Place], seen: &erra
         || maintenance.suspend
         || subject.status.phase != Some(RepositoryPhase::Ready);
     let rounds = [Chore::Retention, Chore::Check].map(|chore| Round::of(chore, subject, places, now));
-    let rounds = match rounds.into_iter().collect::<Result<Vec<_>, _>>() {
-        Ok(rounds) => rounds,
-        Err(problem) => return enter(subject, problem.message, now),
-    };
     let chosen = choose(&rounds, subject, cluster, places, seen, idle);
-    let is_left = |chosen: &Chosen<'_>| chosen.round.left(subject, places).any(|index| index == chosen.index);
-    let entered = |_: &str| chosen.as_ref().is_some_and(|chosen| !is_left(chosen));
-    let next = errand::next(seen, chosen.as_ref().map(|chosen| chosen.run.as_str()), entered);
+    // What is entered is not chosen any more.
+    let next = errand::next(seen, chosen.as_ref().map(|chosen| chosen.run.as_str()), |_| false);
     match (next, &chosen) {
         (Next::Nothing, _) => {}
+        (Next::Ended(_), Some(chosen)) => return ended(subject, chosen, places, &seen.state, now),
+        (Next::Wait, Some(chosen)) if is_stuck(subject, &seen.state, now) => {
+            return ended(subject, chosen, places, &seen.state, now);
+        }
         (Next::Wait, _) => return Step::Wait(SOON),
-        (Next::Ended(_), Some(chosen)) => return ended(subject, chosen, &places[chosen.index].url, &seen.state, now),
         (Next::Credentials, Some(chosen)) if !is_said(subject, chosen, places) => {
             let mut status = subject.status.clone();
             let url = places[chosen.index].url.clone();
@@ -131,7 +135,11 @@ pub fn next_step(subject: &Subject, cluster: &str, places: &[Place], seen: &erra
         (next, None) => return Step::Errand(next, None, String::new()),
     }
     if !idle && rounds.iter().any(|round| round.left(subject, places).next().is_some()) {
-        return Step::Wait(SOON);
+        // A backup runs. Nothing of ours keeps others waiting meanwhile.
+        return match subject.status.at_work {
+            Some(_) => Step::Write(Box::new(RepositoryStatus { at_work: None, ..subject.status.clone() })),
+            None => Step::Wait(SOON),
+        };
     }
     rest(subject, &rounds, idle, now)
 }
@@ -155,8 +163,8 @@ fn choose<'a>(
         let run = round.run(subject, cluster, &places[index])?;
         Some(Chosen { round, index, run })
     };
-    // What runs already goes on, whatever has changed since.
-    let all = rounds.iter().flat_map(|round| (0..places.len()).filter_map(move |index| chosen(round, index)));
+    // What runs already goes on, whatever has changed since, until its end is entered.
+    let all = rounds.iter().flat_map(|round| round.left(subject, places).filter_map(move |index| chosen(round, index)));
     let at_work = all.into_iter().find(|of| seen.run() == Some(of.run.as_str()));
     at_work.or_else(|| {
         let mut left = rounds.iter().flat_map(|round| round.left(subject, places).map(move |index| (round, index)));
@@ -171,8 +179,17 @@ fn is_said(subject: &Subject, chosen: &Chosen<'_>, places: &[Place]) -> bool {
     said.is_some_and(|said| said.url == places[chosen.index].url && said.chore == chosen.round.chore)
 }
 
+/// Whether a mover has not started for so long that backups wait no more for it.
+fn is_stuck(subject: &Subject, state: &MoverState, now: Time) -> bool {
+    let since = subject.status.at_work.as_ref().map(|at_work| at_work.since);
+    matches!(state, MoverState::Waiting(_)) && since.is_some_and(|since| now - since >= START)
+}
+
 /// Nothing is to be done now: the next times are promised.
 fn rest(subject: &Subject, rounds: &[Round], idle: bool, now: Time) -> Step {
+    if let Some(problem) = rounds.iter().find_map(|round| round.schedule.as_ref().err()) {
+        return enter(subject, problem.message.clone(), now);
+    }
     let mut status = subject.status.clone();
     status.at_work = None;
     let forced = subject.annotation(annotations::FORCE_AT);
@@ -184,7 +201,7 @@ fn rest(subject: &Subject, rounds: &[Round], idle: bool, now: Time) -> Step {
         status.last_handled_force_at = forced.cloned();
     }
     for round in rounds {
-        let schedules: Vec<Schedule> = round.schedule.iter().cloned().collect();
+        let schedules: Vec<Schedule> = round.schedule.iter().flatten().cloned().collect();
         let next = match (idle, force) {
             (true, _) => None,
             (false, true) => (!schedules.is_empty()).then_some(now),
@@ -193,6 +210,11 @@ fn rest(subject: &Subject, rounds: &[Round], idle: bool, now: Time) -> Step {
         match round.chore {
             Chore::Retention => status.next_maintenance = next,
             Chore::Check => status.next_check = next,
+        }
+        if round.chore == Chore::Check && schedules.is_empty() {
+            // What nobody looks at any more is not known.
+            status.last_check = None;
+            status.repositories.values_mut().for_each(|known| known.check_errors = None);
         }
     }
     let next = status.next_maintenance.into_iter().chain(status.next_check).min();
@@ -219,45 +241,79 @@ fn schedule(chore: Chore, subject: &Subject, places: &[Place]) -> Result<Option<
 
 /// Enters why maintenance does not work, once.
 fn enter(subject: &Subject, message: String, now: Time) -> Step {
-    if subject.status.last_maintenance.as_ref().is_some_and(|last| last.message == message) {
+    let known = subject.status.last_maintenance.as_ref().is_some_and(|last| last.message == message);
+    if known && subject.status.at_work.is_none() {
         return Step::Wait(BACKSTOP);
     }
     let mut status = subject.status.clone();
+    status.at_work = None;
     status.last_maintenance = Some(MaintenanceResult { time: now, succeeded: false, forgotten: 0, message });
     Step::Write(Box::new(status))
 }
 
-fn ended(subject: &Subject, chosen: &Chosen<'_>, url: &str, state: &MoverState, now: Time) -> Step {
+fn ended(subject: &Subject, chosen: &Chosen<'_>, places: &[Place], state: &MoverState, now: Time) -> Step {
+    let (chore, url) = (chosen.round.chore, &places[chosen.index].url);
+    let status = match state {
+        MoverState::Finished(answer) => enter_result(subject, chore, url, now, |known| {
+            if let Some(id) = answer.repository.as_ref().filter(|_| !matches!(answer.outcome, Outcome::Failed(_))) {
+                known.id.clone_from(id);
+            }
+            enter_outcome(subject, known, &answer.outcome)
+        }),
+        MoverState::Lost(problem) | MoverState::Vanished(problem) => failed(subject, chore, url, &problem.message, now),
+        MoverState::Waiting(why) => failed(subject, chore, url, why, now),
+        MoverState::Absent | MoverState::Running { .. } => return Step::Wait(SOON),
+    };
+    Step::Write(status)
+}
+
+/// The status where a mover cannot be had: this place is done with until the next round, so that the others get their
+/// turn and no backup waits for it. None while it may pass by itself.
+pub fn refused(
+    subject: &Subject,
+    chore: Chore,
+    url: &str,
+    problem: &Problem,
+    now: Time,
+) -> Option<Box<RepositoryStatus>> {
+    let since = subject.status.at_work.as_ref().map(|at_work| at_work.since);
+    let may_pass = problem.class() == Class::Transient && since.is_none_or(|since| now - since < START);
+    (!may_pass).then(|| failed(subject, chore, url, &problem.message, now))
+}
+
+fn failed(subject: &Subject, chore: Chore, url: &str, why: &str, now: Time) -> Box<RepositoryStatus> {
+    enter_result(subject, chore, url, now, |_| (false, 0, why.to_owned()))
+}
+
+/// The status with what came of a place, which is done with in this round.
+fn enter_result(
+    subject: &Subject,
+    chore: Chore,
+    url: &str,
+    now: Time,
+    outcome: impl FnOnce(&mut ResticRepositoryStatus) -> (bool, i64, String),
+) -> Box<RepositoryStatus> {
     let mut status = subject.status.clone();
     status.at_work = None;
-    let chore = chosen.round.chore;
     let known = status.repositories.entry(url.to_owned()).or_default();
     match chore {
         Chore::Retention => known.maintained_at = Some(now),
         Chore::Check => (known.checked_at, known.check_errors) = (Some(now), None),
     }
-    let (succeeded, forgotten, words) = match state {
-        MoverState::Finished(answer) => {
-            if let Some(id) = answer.repository.as_ref().filter(|_| !matches!(answer.outcome, Outcome::Failed(_))) {
-                known.id.clone_from(id);
-            }
-            enter_outcome(subject, known, &answer.outcome)
-        }
-        MoverState::Lost(problem) => (false, 0, problem.message.clone()),
-        MoverState::Absent | MoverState::Waiting(_) | MoverState::Running { .. } => return Step::Wait(SOON),
-    };
+    let (succeeded, forgotten, words) = outcome(known);
     let result = MaintenanceResult { time: now, succeeded, forgotten, message: format!("{url}: {words}") };
     let last = match chore {
         Chore::Retention => &mut status.last_maintenance,
         Chore::Check => &mut status.last_check,
     };
     // One place that went wrong is not hidden by another after it in the same round.
-    let in_this_round = |last: &&mut MaintenanceResult| chosen.round.due.is_some_and(|due| last.time >= due);
+    let due = due(chore, subject, now);
+    let in_this_round = |last: &&mut MaintenanceResult| due.is_some_and(|due| last.time >= due);
     match last.as_mut().filter(in_this_round) {
         Some(earlier) if !earlier.succeeded && succeeded => {}
         _ => *last = Some(result),
     }
-    Step::Write(Box::new(status))
+    Box::new(status)
 }
 
 /// Enters what came of a place: whether it went well, how many snapshots were forgotten, and words for it.

@@ -6,10 +6,12 @@ use k8s_openapi::api::{
 };
 
 use crate::{
-    api::backup::Progress,
+    api::{backup::Progress, common::Time},
     core::{
+        job::GRACE_SECONDS,
         problem::{Problem, Reason},
         task::{Answer, Failure, FailureKind, Outcome},
+        time::from_k8s,
     },
 };
 
@@ -27,21 +29,25 @@ const ON_ITS_WAY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 pub enum MoverState {
     /// There is no Job.
     Absent,
-    /// It should work but cannot, for a while: why.
+    /// It cannot start: why.
     Waiting(String),
     /// It runs, or is about to.
     Running {
         /// How far it is, where it said so.
         progress: Option<Progress>,
+        /// What it waits for, where it said so.
+        waits: Option<String>,
     },
     /// It answered.
     Finished(Answer),
-    /// It ended without an answer.
+    /// It was seen terminated, without an answer.
     Lost(Problem),
+    /// It counts as ended, but nobody has seen that: its pod is gone, or on a node that does not answer.
+    Vanished(Problem),
 }
 
 /// What a Job and its pod say.
-pub fn of(job: &Job, pod: Option<&Pod>) -> MoverState {
+pub fn of(job: &Job, pod: Option<&Pod>, now: Time) -> MoverState {
     let terminated = pod.and_then(terminated);
     let answer: Option<Answer> =
         terminated.and_then(|end| end.message.as_deref()).and_then(|text| serde_json::from_str(text).ok());
@@ -57,9 +63,16 @@ pub fn of(job: &Job, pod: Option<&Pod>) -> MoverState {
         (None, Some(_), Some(why)) => MoverState::Lost(ended(why)),
         (None, Some(end), None) => MoverState::Lost(without_answer(pod, end)),
         (None, None, _) => match (pod.and_then(evicted), condition(job, &["Failed"])) {
-            (Some(problem), _) if overdue.is_none() => MoverState::Lost(problem),
-            (_, Some(why)) => MoverState::Lost(ended(why)),
-            (_, None) => pod.and_then(waiting).map_or(MoverState::Running { progress: None }, MoverState::Waiting),
+            (Some(problem), _) if overdue.is_none() => MoverState::Vanished(problem),
+            (_, Some(why)) => MoverState::Vanished(ended(why)),
+            // A node that does not answer never says that its pods have ended.
+            (_, None) if condition(job, &["FailureTarget"]).is_some_and(|why| is_long_ago(why, now)) => {
+                let message = "the mover was told to end and its node does not say that it has";
+                MoverState::Vanished(Problem::new(Reason::Interrupted, message))
+            }
+            (_, None) => {
+                pod.and_then(waiting).map_or(MoverState::Running { progress: None, waits: None }, MoverState::Waiting)
+            }
         },
     }
 }
@@ -69,6 +82,12 @@ fn condition<'a>(job: &'a Job, types: &[&str]) -> Option<&'a JobCondition> {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
     let is = |condition: &&JobCondition| types.contains(&condition.type_.as_str()) && condition.status == "True";
     conditions.into_iter().flatten().find(is)
+}
+
+/// Whether a pod has had all the time to end that it has.
+fn is_long_ago(why: &JobCondition, now: Time) -> bool {
+    let since = why.last_transition_time.as_ref().map(from_k8s);
+    since.is_some_and(|since| now - since > chrono::Duration::seconds(GRACE_SECONDS + 60))
 }
 
 const fn is_interrupted(answer: &Answer) -> bool {
@@ -140,11 +159,16 @@ mod tests {
 
     use super::*;
 
+    fn now() -> Time {
+        "2026-11-27T12:10:00Z".parse().unwrap()
+    }
+
     fn reason(conditions: &str, pod: Option<&str>) -> String {
         let job: Job = serde_saphyr::from_str(&format!("{{status: {{conditions: [{conditions}]}}}}")).unwrap();
         let pod: Option<Pod> = pod.map(|status| serde_saphyr::from_str(&format!("{{status: {status}}}")).unwrap());
-        match of(&job, pod.as_ref()) {
+        match of(&job, pod.as_ref(), now()) {
             MoverState::Lost(problem) => problem.reason.to_string(),
+            MoverState::Vanished(problem) => format!("Vanished {}", problem.reason),
             MoverState::Finished(answer) => format!("{:?}", answer.outcome),
             state => format!("{state:?}"),
         }
@@ -160,6 +184,13 @@ mod tests {
     #[test]
     fn why_a_mover_ended() {
         let overdue = "{type: FailureTarget, status: 'True', reason: DeadlineExceeded}";
+        let told = |at: &str| {
+            format!(
+                "{{type: FailureTarget, status: 'True', reason: BackoffLimitExceeded, lastTransitionTime: '2026-11-27T12:{at}:00Z'}}"
+            )
+        };
+        let (just_told, told_long_ago) = (told("08"), told("06"));
+        let (just_told, told_long_ago) = (just_told.as_str(), told_long_ago.as_str());
         let failed = "{type: Failed, status: 'True', reason: BackoffLimitExceeded}";
         let answer = |kind| {
             let failure = Failure { kind, message: "stopped".to_owned() };
@@ -178,13 +209,17 @@ mod tests {
             (overdue, Some(&killed), "DeadlineExceeded"),
             (overdue, Some(&locked), "Locked"),
             (overdue, None, "Running"),
-            ("{type: Failed, status: 'True', reason: DeadlineExceeded}", None, "DeadlineExceeded"),
-            (failed, None, "Interrupted"),
+            (just_told, None, "Running"),
+            (told_long_ago, None, "Vanished Interrupted"),
+            (told_long_ago, Some(&killed), "Interrupted"),
+            ("{type: Failed, status: 'True', reason: DeadlineExceeded}", None, "Vanished DeadlineExceeded"),
+            (failed, None, "Vanished Interrupted"),
             (failed, Some(&oom), "OutOfMemory"),
             (failed, Some(&restic_oom), "OutOfMemory"),
-            (failed, Some(evicted), "Interrupted"),
+            (failed, Some(evicted), "Vanished Interrupted"),
         ] {
             let found = reason(conditions, pod);
+            assert_eq!(found.contains("Vanished"), expected.contains("Vanished"), "{conditions} {pod:?}: {found}");
             assert!(found.contains(expected), "{conditions} {pod:?}: {found} instead of {expected}");
         }
     }
@@ -193,7 +228,7 @@ mod tests {
     fn a_pod_that_cannot_start_says_why() {
         let state = |status: serde_json::Value| {
             let pod = serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
-            of(&Job::default(), Some(&pod))
+            of(&Job::default(), Some(&pod), now())
         };
         let container = |state: serde_json::Value| json!({"containerStatuses": [{"name": "mover", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]});
         let waits = |reason: &str| container(json!({"waiting": {"reason": reason, "message": "not found"}}));
@@ -201,8 +236,8 @@ mod tests {
             state(waits("ImagePullBackOff")),
             MoverState::Waiting("the mover cannot start: ImagePullBackOff: not found".to_owned())
         );
-        assert_eq!(state(waits("ContainerCreating")), MoverState::Running { progress: None });
-        assert_eq!(state(container(json!({"running": {}}))), MoverState::Running { progress: None });
+        assert_eq!(state(waits("ContainerCreating")), MoverState::Running { progress: None, waits: None });
+        assert_eq!(state(container(json!({"running": {}}))), MoverState::Running { progress: None, waits: None });
         let condition = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]});
         assert_eq!(state(condition), MoverState::Waiting("the mover cannot start: 0/1 nodes".to_owned()));
     }

@@ -18,7 +18,7 @@ use crate::{
     api::labels,
     core::{
         mover_state::MoverState,
-        task::{CACHE_MOUNT, REPOSITORY_MOUNT, TASK_ENV, Task},
+        task::{Answer, CACHE_MOUNT, Outcome, REPOSITORY_MOUNT, TASK_ENV, Task},
     },
 };
 
@@ -40,7 +40,7 @@ pub enum Unlock {
 pub fn next(mover: &Job, state: &MoverState, unlocking: &MoverState) -> Unlock {
     let job = is_needed(mover, state).then(|| job(mover)).flatten();
     match (job, unlocking) {
-        (None, _) | (_, MoverState::Finished(_) | MoverState::Lost(_)) => Unlock::Nothing,
+        (None, _) | (_, MoverState::Finished(_) | MoverState::Lost(_) | MoverState::Vanished(_)) => Unlock::Nothing,
         (Some(job), MoverState::Absent) => Unlock::Create(Box::new(job)),
         (Some(_), MoverState::Waiting(_) | MoverState::Running { .. }) => Unlock::Wait,
     }
@@ -51,6 +51,15 @@ pub fn is_needed(mover: &Job, state: &MoverState) -> bool {
     matches!(state, MoverState::Lost(_))
         && mover.metadata.deletion_timestamp.is_none()
         && task(mover).is_some_and(|task| task.locks())
+}
+
+/// Why the lock could not be removed, where that was tried.
+pub fn failed(unlocking: &MoverState) -> Option<String> {
+    match unlocking {
+        MoverState::Finished(Answer { outcome: Outcome::Failed(failure), .. }) => Some(failure.message.clone()),
+        MoverState::Lost(problem) | MoverState::Vanished(problem) => Some(problem.message.clone()),
+        _ => None,
+    }
 }
 
 /// Name of the Job that removes the lock of the mover with a Job of that name.
@@ -128,7 +137,6 @@ mod tests {
     use crate::core::{
         names,
         problem::{Problem, Reason},
-        task::{Answer, Outcome},
     };
 
     fn mover(task: &str) -> Job {
@@ -173,7 +181,8 @@ spec:
     #[test]
     fn only_after_a_mover_that_was_seen_dead_in_what_takes_a_lock() {
         let done = MoverState::Finished(Answer { repository: None, outcome: Outcome::Unlocked(1) });
-        let running = MoverState::Running { progress: None };
+        let vanished = MoverState::Vanished(Problem::new(Reason::Interrupted, "its pod is gone"));
+        let running = MoverState::Running { progress: None, waits: None };
         let word = |task, state: &MoverState, unlocking: &MoverState| match next(&mover(task), state, unlocking) {
             Unlock::Nothing => "nothing",
             Unlock::Create(_) => "create",
@@ -186,6 +195,9 @@ spec:
             (BACKUP, &lost(), &running, "wait"),
             (BACKUP, &lost(), &done, "nothing"),
             (BACKUP, &lost(), &lost(), "nothing"),
+            // A pod that cannot be found proves nothing.
+            (BACKUP, &vanished, &MoverState::Absent, "nothing"),
+            (BACKUP, &lost(), &vanished, "nothing"),
             (BACKUP, &running, &MoverState::Absent, "nothing"),
             (BACKUP, &done, &MoverState::Absent, "nothing"),
             (BACKUP, &MoverState::Absent, &MoverState::Absent, "nothing"),

@@ -35,7 +35,8 @@ async fn check(restic: &Restic, task: CheckTask, locks: Locks) -> Result<Checked
     let (ending, summary) = tokio::join!(restic.lines(&arguments, None, sender), summary);
     let ending = ending?;
     match summary {
-        Some(summary) if ending.is_success() || summary.num_errors > 0 => {
+        // restic tells of an error in its summary whatever made it end.
+        Some(summary) if ending.is_success() || ending.found_errors() => {
             Ok(Checked { errors: summary.num_errors, first: ending.wrong.unwrap_or_default() })
         }
         _ => Err(ending.failure()),

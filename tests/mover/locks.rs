@@ -119,3 +119,28 @@ fn a_live_lock_in_the_way_is_waited_for_and_named() {
     assert!(done.good, "{:?} {}", done.answer, done.stderr);
     assert_eq!(place.locks(), 0);
 }
+
+#[test]
+fn a_check_that_cannot_be_done_has_found_no_errors() {
+    let place = Place::new();
+    let mut elsewhere = on_another_host(&place);
+    let task = Task::Check(CheckTask { part: None });
+    let waiting = || {
+        let mut child = start(&mut mover(&place, &task, None));
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert!(matches!(serde_json::from_str(&line).unwrap(), Told::Waits(_)), "{line}");
+        child
+    };
+    let stopped = waiting();
+    kill_process(Pid::from_child(&stopped), Signal::TERM).unwrap();
+    assert_eq!(finish(&place, stopped).failure().kind, FailureKind::Interrupted);
+    let child = waiting();
+    drop(elsewhere.stdin.take());
+    elsewhere.wait().unwrap();
+    let done = finish(&place, child);
+    assert!(matches!(&done.answer.outcome, Outcome::Checked(checked) if checked.errors == 0), "{:?}", done.answer);
+    let nothing = Place::empty();
+    assert_eq!(run(&nothing, &task).failure().kind, FailureKind::NoRepository);
+}

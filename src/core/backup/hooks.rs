@@ -163,6 +163,12 @@ pub(super) fn before(backup: &VolumeBackup, run: &Run, seen: &Observed) -> Resul
     Ok(Some(Step::Exec(Some(Box::new(status)), Box::new(exec))))
 }
 
+/// How long the hooks before the snapshot may take in all, which is no time of the snapshot's.
+pub(super) fn longest(run: &Run) -> chrono::Duration {
+    let before = run.hooks.iter().flat_map(|hooks| &hooks.before);
+    before.map(|hook| hook.timeout.unwrap_or(DEFAULT_HOOK_TIMEOUT).as_chrono()).sum()
+}
+
 /// Nothing holds an app still that does not run.
 fn skipped(backup: &VolumeBackup, run: &Run) -> Step {
     let claim = run.claims.first().map(String::as_str).unwrap_or_default();

@@ -61,7 +61,7 @@ pub(super) fn of_mover(
     match state {
         MoverState::Waiting(_) | MoverState::Running { .. } => None,
         MoverState::Absent => failed(&Problem::new(Reason::Interrupted, "the mover's Job was deleted")),
-        MoverState::Lost(problem) => failed(problem),
+        MoverState::Lost(problem) | MoverState::Vanished(problem) => failed(problem),
         MoverState::Finished(answer) => {
             let known = known_id(backup, key);
             match &answer.outcome {

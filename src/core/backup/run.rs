@@ -192,8 +192,9 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
         let state = seen.movers.get(index).map_or(&MoverState::Absent, |mover| &mover.state);
         match (results::of_mover(backup, run, key, state, now), state) {
             (Some(records), _) => ended.results.extend(records),
-            (None, MoverState::Running { progress: Some(of) }) => _ = progress.get_or_insert_with(|| of.clone()),
-            (None, MoverState::Waiting(why)) => held_up = Some(why),
+            (None, MoverState::Running { waits: Some(what), .. }) => held_up = Some(format!("the mover waits: {what}")),
+            (None, MoverState::Running { progress: Some(of), .. }) => _ = progress.get_or_insert_with(|| of.clone()),
+            (None, MoverState::Waiting(why)) => held_up = Some(why.clone()),
             (None, _) => {}
         }
     }
@@ -201,7 +202,7 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
         return end(backup, &ended, seen, now);
     }
     let staged = |seen: &SeenStaging| seen.claim.as_ref().is_some_and(is_bound);
-    let node_is_full = held_up.is_some_and(|why| slots::is_full(why));
+    let node_is_full = held_up.as_deref().is_some_and(slots::is_full);
     if !node_is_full && !seen.staging.iter().all(staged) {
         // A class that waits for the first consumer binds only now.
         if is_late(backup, run, now) {
@@ -223,7 +224,7 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
         (Some(_), _) if node_is_full => {
             "limits.perNode of its repository: the mover waits for others to end".to_owned()
         }
-        (Some(why), _) => why.clone(),
+        (Some(why), _) => why,
         (None, Some(progress)) => how_far(progress),
         (None, None) => READING.to_owned(),
     };
@@ -334,7 +335,7 @@ fn is_done(run: &Run, key: &RepositoryKey) -> bool {
 }
 
 fn is_late(backup: &VolumeBackup, run: &Run, now: Time) -> bool {
-    now >= run.attempt_started_at + timeout(backup)
+    now >= run.attempt_started_at + hooks::longest(run) + timeout(backup)
 }
 
 fn staging_timeout(backup: &VolumeBackup) -> crate::api::common::Duration {

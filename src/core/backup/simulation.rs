@@ -326,7 +326,7 @@ impl Cluster {
             Child::Content(object) => assert!(self.contents.insert(object.name_any(), *object).is_none()),
             Child::Claim(object) => assert!(self.staged.insert(object.name_any(), *object).is_none()),
             Child::Job(mut object) => {
-                let state = MoverState::Running { progress: None };
+                let state = MoverState::Running { progress: None, waits: None };
                 object.metadata.uid = Some(format!("uid of {}", object.name_any()));
                 self.unlocked += usize::from(object.metadata.owner_references.is_some());
                 assert!(self.jobs.insert(object.name_any(), (*object, state)).is_none());

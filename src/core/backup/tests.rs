@@ -553,14 +553,14 @@ fn progress_is_written_when_it_moves() {
     while cluster.control().is_none() {}
     assert_eq!(cluster.status().message.unwrap(), "the mover cannot start: ImagePullBackOff: not found");
     for (_, state) in cluster.jobs.values_mut() {
-        *state = MoverState::Running { progress: None };
+        *state = MoverState::Running { progress: None, waits: None };
     }
     while cluster.control().is_none() {}
     assert_eq!(cluster.status().message.unwrap(), "the data is read");
     let mut at = |percent| {
         let progress = crate::api::backup::Progress { percent, files_total: 100, ..Default::default() };
         for (_, state) in cluster.jobs.values_mut() {
-            *state = MoverState::Running { progress: Some(progress.clone()) };
+            *state = MoverState::Running { progress: Some(progress.clone()), waits: None };
         }
         let before = cluster.writes;
         while cluster.control().is_none() {}

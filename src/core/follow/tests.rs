@@ -106,6 +106,24 @@ fn the_end_is_of_the_run_that_was_followed() {
 }
 
 #[test]
+fn what_an_earlier_attempt_has_stored_counts_too() {
+    let mut second = run("Manual", &json!(null));
+    second["results"] = json!([record("radarr-0", "Partial", &json!("one file"))]);
+    let going = backup(&json!({"phase": "BackingUp", "lastHandledForceAt": "token", "run": second}));
+    let mut follow = Follow::new(&going, "token");
+    assert!(matches!(follow.look(&going), Look::Goes(_)));
+    let runs = json!([
+        record("radarr-1", "Succeeded", &json!(null)),
+        record("radarr-0", "Partial", &json!("one file")),
+        record("radarr-x", "Failed", &json!("older")),
+    ]);
+    let then = backup(&json!({"phase": "Idle", "lastHandledForceAt": "token", "runs": runs}));
+    let Look::Ended(records) = follow.look(&then) else { panic!("it has ended") };
+    assert!(!results(&records).1, "not all of it is good: {records:?}");
+    assert_eq!(records.len(), 2);
+}
+
+#[test]
 fn another_object_of_that_name_is_not_followed() {
     let first = backup(&json!({}));
     let mut follow = Follow::new(&first, "token");

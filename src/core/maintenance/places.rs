@@ -5,9 +5,12 @@ use kube::ResourceExt;
 use crate::{
     api::{
         backup::{BackupRepositoryStatus, BackupTarget, RepositoryKey, RunResult, VolumeBackup},
-        common::Retention,
+        common::{Retention, Time},
     },
-    core::task::{History, MaintainTask},
+    core::{
+        backup,
+        task::{History, MaintainTask},
+    },
 };
 
 /// A restic repository.
@@ -33,14 +36,16 @@ pub fn places<'a>(
     key: &RepositoryKey,
     default: Option<&Retention>,
     backups: impl IntoIterator<Item = &'a VolumeBackup>,
+    now: Time,
 ) -> Vec<Place> {
     let mut places: Vec<Place> = vec![];
-    for backup in backups {
-        let status = backup.status.clone().unwrap_or_default();
+    for object in backups {
+        let status = object.status.clone().unwrap_or_default();
         let Some(known) = status.repositories.iter().find(|known| known.repository == *key) else { continue };
         let Some(url) = known.targets.first().map(|target| target.url.clone()) else { continue };
-        let busy = status.run.as_ref().is_some_and(|run| run.repositories.contains(key));
-        let histories = histories(backup, key, known, default);
+        // One that waits for its next attempt has no mover.
+        let busy = backup::running(object, now).is_some_and(|run| run.repositories.contains(key));
+        let histories = histories(object, key, known, default);
         let not_good = status.runs.iter().filter(|run| run.repository == *key && run.result != RunResult::Succeeded);
         let not_good = not_good.filter_map(|run| run.snapshot.clone());
         let place = if let Some(index) = places.iter().position(|place| place.url == url) {
@@ -48,7 +53,7 @@ pub fn places<'a>(
         } else {
             places.push(Place {
                 url,
-                backup: (backup.namespace().unwrap_or_default(), backup.name_any()),
+                backup: (object.namespace().unwrap_or_default(), object.name_any()),
                 claims: known.targets.iter().map(|target| target.claim.clone()).collect(),
                 busy: false,
                 task: MaintainTask { histories: vec![], not_good: vec![] },
@@ -58,7 +63,7 @@ pub fn places<'a>(
             &mut places[last]
         };
         place.busy |= busy;
-        place.is_used |= known.last_success.is_some();
+        place.is_used |= known.last_success.is_some() || known.id.is_some();
         place.task.not_good.extend(not_good);
         place.task.histories.extend(histories);
     }

@@ -54,7 +54,7 @@ fn daily() -> Retention {
 #[test]
 fn what_is_kept_in_order() {
     let of = |backups: &[VolumeBackup], default: Option<&Retention>| {
-        let places = places(&key(), default, backups);
+        let places = places(&key(), default, backups, time("2026-09-24T03:00:00Z"));
         let places = places.iter().filter(|place| has_work(Chore::Retention, place));
         places.map(|place| format!("{} {} {:?}", place.url, place.busy, place.task)).collect::<Vec<_>>()
     };
@@ -98,7 +98,7 @@ impl Round {
         let backups = [backup("a", &json!({})), backup("b", &json!({}))];
         Self {
             subject: Subject::from(&object),
-            places: places(&key(), Some(&daily()), &backups),
+            places: places(&key(), Some(&daily()), &backups, time("2026-09-24T03:00:00Z")),
             seen: errand::Seen::default(),
             now: time("2026-09-24T03:00:00Z"),
             outcome: Outcome::Maintained(Maintained { kept: 7, forgotten: 2, bytes: 1000 }),
@@ -232,7 +232,7 @@ impl Round {
 fn all_of_the_data_is_read_in_parts() {
     let mut round = Round::checking();
     // Also where nothing is ever forgotten.
-    round.places = places(&key(), None, &[backup("a", &json!({}))]);
+    round.places = places(&key(), None, &[backup("a", &json!({}))], round.now);
     round.settle();
     for day in ["24", "25", "26", "27"] {
         round.at(&format!("2026-09-{day}T05:00:01Z"));
@@ -303,8 +303,101 @@ fn the_lock_of_a_mover_that_was_killed_is_removed() {
     round.subject.status = *status;
     let Step::Errand(Next::Unlock(unlock), ..) = step(&round) else { panic!("the lock goes before the Job") };
     assert_eq!(unlock.metadata.name.as_deref(), Some("m-unlock"));
-    round.seen.unlocking = MoverState::Running { progress: None };
+    round.seen.unlocking = MoverState::Running { progress: None, waits: None };
     assert_eq!(step(&round), Step::Wait(SOON));
     round.seen.unlocking = MoverState::Finished(Answer { repository: None, outcome: Outcome::Unlocked(1) });
     assert!(matches!(step(&round), Step::Errand(Next::DeleteJob(_), ..)));
+}
+
+impl Round {
+    /// One step, which is carried out where it is a write.
+    fn step(&mut self) -> Step {
+        let step = next_step(&self.subject, "cluster", &self.places, &self.seen, self.now);
+        if let Step::Write(status) = &step {
+            self.subject.status = (**status).clone();
+        }
+        step
+    }
+
+    /// Until the status says what is worked on.
+    fn begun() -> Self {
+        let mut round = Self::new();
+        round.settle();
+        round.now = time("2026-09-24T04:00:01Z");
+        assert!(matches!(round.step(), Step::Write(_)));
+        assert_eq!(round.subject.status.at_work.as_ref().unwrap().url, "s3:https://nas/a");
+        round
+    }
+
+    fn last(&self) -> (bool, String) {
+        let last = self.subject.status.last_maintenance.clone().unwrap();
+        (last.succeeded, last.message)
+    }
+}
+
+#[test]
+fn what_cannot_be_begun_keeps_no_backup_waiting_and_no_other_place() {
+    let missing = Problem::new(Reason::CredentialsMissing, "Secret restic-maintenance does not exist");
+    let away = Problem::new(Reason::ClusterError, "the API server does not answer");
+    let round = Round::begun();
+    let refused = |problem, now| refused(&round.subject, Chore::Retention, "s3:https://nas/a", problem, now);
+    // What may pass by itself is tried again for a while.
+    assert_eq!(refused(&away, round.now), None);
+    for (problem, now) in [(&missing, round.now), (&away, round.now + START)] {
+        let mut round = Round::begun();
+        round.now = now;
+        round.subject.status = *refused(problem, now).unwrap();
+        assert_eq!(round.subject.status.at_work, None);
+        assert_eq!(round.last(), (false, format!("s3:https://nas/a: {}", problem.message)));
+        round.settle();
+        assert_eq!(round.ran, ["s3:https://nas/b"]);
+        assert!(!round.last().0, "the other one does not hide it");
+    }
+}
+
+#[test]
+fn a_mover_that_does_not_start_is_given_up() {
+    let mut round = Round::begun();
+    let Step::Errand(Next::Credentials, _, run) = round.step() else { panic!("credentials come next") };
+    let job = json!({"metadata": {"uid": "u", "labels": {labels::RUN: run}}});
+    round.seen.job = serde_json::from_value(job).unwrap();
+    round.seen.state = MoverState::Waiting("the mover cannot start: 0/3 nodes".to_owned());
+    assert_eq!(round.step(), Step::Wait(SOON));
+    round.now += START;
+    assert!(matches!(round.step(), Step::Write(_)));
+    assert_eq!(round.last(), (false, "s3:https://nas/a: the mover cannot start: 0/3 nodes".to_owned()));
+    assert!(matches!(round.step(), Step::Errand(Next::DeleteJob(_), ..)));
+}
+
+#[test]
+fn while_a_backup_runs_or_a_schedule_is_wrong_nothing_is_said_to_be_worked_on() {
+    let mut round = Round::begun();
+    round.places.iter_mut().for_each(|place| place.busy = true);
+    assert!(matches!(round.step(), Step::Write(_)));
+    assert_eq!((round.subject.status.at_work.clone(), round.step()), (None, Step::Wait(SOON)));
+
+    // A mover that works goes on to its end, whatever becomes of the schedule.
+    let mut round = Round::begun();
+    let Step::Errand(Next::Credentials, _, run) = round.step() else { panic!("credentials come next") };
+    let object = json!({"metadata": {"uid": "u", "labels": {labels::RUN: run}}});
+    round.seen.job = serde_json::from_value(object).unwrap();
+    round.seen.state = MoverState::Running { progress: None, waits: None };
+    round.subject.spec.time_zone = Some("Mars/Olympus".to_owned());
+    assert_eq!(round.step(), Step::Wait(SOON));
+    round.seen.state = MoverState::Finished(Answer { repository: None, outcome: round.outcome.clone() });
+    assert!(matches!(round.step(), Step::Write(_)));
+    assert_eq!(round.last(), (true, "s3:https://nas/a: 2 snapshots forgotten, 7 kept".to_owned()));
+}
+
+#[test]
+fn what_is_not_checked_any_more_is_not_known() {
+    let mut round = Round::checking();
+    round.checked = Outcome::Checked(Checked { errors: 2, first: "pack 0a1b: does not exist".to_owned() });
+    round.settle();
+    round.at("2026-09-24T05:00:01Z");
+    assert!(!round.subject.status.last_check.clone().unwrap().succeeded);
+    round.subject.spec.maintenance.as_mut().unwrap().check = None;
+    round.settle();
+    assert_eq!(round.subject.status.last_check, None);
+    assert!(round.subject.status.repositories.values().all(|known| known.check_errors.is_none()));
 }

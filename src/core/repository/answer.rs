@@ -29,10 +29,10 @@ pub(super) fn answered(subject: &Subject, base_url: &str, seen: &Observed, now: 
             }
             (other, _) => Err(unreachable(base_url, &format!("the mover answers something else: {other:?}"))),
         },
-        MoverState::Lost(problem) if problem.reason == Reason::DeadlineExceeded => {
+        MoverState::Lost(problem) | MoverState::Vanished(problem) if problem.reason == Reason::DeadlineExceeded => {
             Err(unreachable(base_url, &format!("no answer within {DEADLINE} s")))
         }
-        MoverState::Lost(problem) => Err(unreachable(base_url, &problem.message)),
+        MoverState::Lost(problem) | MoverState::Vanished(problem) => Err(unreachable(base_url, &problem.message)),
         MoverState::Absent | MoverState::Waiting(_) | MoverState::Running { .. } => return status,
     };
     let summary = match found {

@@ -105,6 +105,12 @@ impl Ending {
         self.code == Some(0)
     }
 
+    /// Whether a check came to its end and found errors.
+    pub fn found_errors(&self) -> bool {
+        let told = self.fatal.as_ref().is_some_and(|words| words.contains("repository contains errors"));
+        told && self.code == Some(1) && !self.interrupted && self.unanswered.is_none()
+    }
+
     /// restic's last words, without its advice for people at a terminal.
     fn words(&self) -> String {
         let crash = || self.others.iter().find(|line| line.starts_with("panic:") || line.starts_with("fatal error:"));

@@ -101,7 +101,7 @@ impl Plan<'_> {
         match &self.seen.restoring.state {
             MoverState::Absent => self.start_restore(),
             MoverState::Waiting(why) => self.wait_for_mover(None, Some(why)),
-            MoverState::Running { progress } => self.wait_for_mover(progress.as_ref(), None),
+            MoverState::Running { progress, .. } => self.wait_for_mover(progress.as_ref(), None),
             MoverState::Finished(Answer { outcome: Outcome::Restored(restored), .. }) => self.filled(restored),
             state => self.failed_mover(Which::Restore, &self.seen.restoring, state, true),
         }
@@ -262,7 +262,7 @@ impl Plan<'_> {
             MoverState::Finished(Answer { outcome: Outcome::Failed(failure), .. }) => self.verdict(failure, known),
             // With the same limits it would end in the same way.
             MoverState::Lost(problem) if problem.reason == Reason::OutOfMemory => Verdict::Final(self.lost(problem)),
-            MoverState::Lost(problem) => Verdict::Retry(self.lost(problem)),
+            MoverState::Lost(problem) | MoverState::Vanished(problem) => Verdict::Retry(self.lost(problem)),
             _ => Verdict::Retry(Problem::new(Reason::ResticFailed, "the mover answered something else")),
         };
         match verdict {

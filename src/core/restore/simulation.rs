@@ -560,7 +560,7 @@ impl World {
                 self.restore = self.restore.take().filter(|live| wanted || live.metadata.deletion_timestamp.is_none());
             }
             Step::StartMover(which, ..) => {
-                self.movers.entry(which.word()).or_insert(MoverState::Running { progress: None });
+                self.movers.entry(which.word()).or_insert(MoverState::Running { progress: None, waits: None });
             }
             Step::RemoveMover(which) => {
                 self.movers.remove(which.word());
