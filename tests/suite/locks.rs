@@ -61,42 +61,43 @@ impl App {
         pods.first()?["metadata"]["name"].as_str().map(str::to_owned)
     }
 
-    /// Kills a process of the mover: restic, or what started it.
-    fn kill(&self, which: &str) {
+    /// Kills a process of the mover: restic, or what started it. Whether there was one.
+    fn kill(&self, which: &str) -> bool {
         let script = format!(
             "for process in /proc/[0-9]*; do \
              if tr '\\0' ' ' <$process/cmdline 2>/dev/null | grep -q '^/restic backup .*--host={} '; \
-             then restic=${{process#/proc/}}; mover=$(awk '/^PPid/ {{print $2}}' $process/status); kill -9 ${which}; fi; done; true",
+             then restic=${{process#/proc/}}; mover=$(awk '/^PPid/ {{print $2}}' $process/status); kill -9 ${which} && echo killed; fi; done; true",
             self.namespace
         );
-        on_node(&["sh", "-c", &script]);
+        on_node(&["sh", "-c", &script]).contains("killed")
     }
 
-    fn strike(&self, victim: Victim) {
+    /// Whether it struck.
+    fn strike(&self, victim: Victim) -> bool {
         match victim {
             Victim::Restic => self.kill("restic"),
             Victim::Mover => self.kill("mover"),
             Victim::Kubelet => {
                 on_node(&["sh", "-c", "pkill -9 -x kubelet; true"]);
-                self.kill("mover");
+                self.kill("mover")
             }
             Victim::Controller => {
                 // The pod: the kubelet starts a container that is killed again and again later each time.
                 let of_controller = ["-l", "app.kubernetes.io/name=strongroom", "--force", "--grace-period=0"];
                 kubectl(&[&["-n", SYSTEM, "delete", "pod", "--wait=false"], &of_controller[..]].concat());
-                self.kill("mover");
+                self.kill("mover")
             }
             Victim::Pod => {
-                let Some(pod) = self.pod() else { return };
-                _ = try_kubectl(&["-n", SYSTEM, "delete", "pod", &pod, "--force", "--grace-period=0"], None);
+                let Some(pod) = self.pod() else { return false };
+                try_kubectl(&["-n", SYSTEM, "delete", "pod", &pod, "--force", "--grace-period=0"], None).is_ok()
             }
             Victim::Evicted => {
-                let Some(pod) = self.pod() else { return };
+                let Some(pod) = self.pod() else { return false };
                 let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}/eviction");
                 let eviction = format!(
                     "{{\"apiVersion\": \"policy/v1\", \"kind\": \"Eviction\", \"metadata\": {{\"name\": \"{pod}\", \"namespace\": \"{SYSTEM}\"}}}}"
                 );
-                _ = try_kubectl(&["create", "--raw", &path, "-f", "-"], Some(&eviction));
+                try_kubectl(&["create", "--raw", &path, "-f", "-"], Some(&eviction)).is_ok()
             }
         }
     }
@@ -114,7 +115,7 @@ impl App {
         });
         std::thread::sleep(Duration::from_millis(random.of(0..2500)));
         let held = self.locks() > before;
-        self.strike(victim);
+        let struck = self.strike(victim);
         let status = eventually("the run that was killed ends", Duration::from_mins(4), || {
             has_run(&self.namespace, "app", &token)
         });
@@ -122,9 +123,12 @@ impl App {
         let allowed = before + usize::from(matches!(victim, Victim::Pod));
         let left = self.locks();
         let result = status["lastResult"].as_str().unwrap_or_default().to_owned();
-        println!("{}: {victim:?} killed, lock {held}: {result} {}", self.namespace, status["runs"][0]["message"]);
+        println!(
+            "{}: {victim:?} killed {struck}, lock {held}: {result} {}",
+            self.namespace, status["runs"][0]["message"]
+        );
         assert!(left <= allowed, "a lock is left: {status:#}");
-        locked.fetch_add(usize::from(held), Ordering::Relaxed);
+        locked.fetch_add(usize::from(held && struck), Ordering::Relaxed);
 
         let started = Instant::now();
         let token = request_run(&self.namespace, "app");
@@ -149,7 +153,7 @@ fn repository() -> String {
          {{RESTIC_PASSWORD: {PASSWORD}, RESTIC_PACK_SIZE: '4'}}\n---\napiVersion: strongroom.dev/v1alpha1\n\
          kind: ClusterResticRepository\nmetadata: {{name: locks}}\nspec:\n  \
          url: '/repository/{{{{ namespace }}}}/{{{{ name }}}}'\n  volume: {{claimName: locks}}\n  \
-         limits: {{upload: 1Mi}}\n  credentials: {{secretRef: {{name: locks}}}}\n"
+         limits: {{upload: 512Ki}}\n  credentials: {{secretRef: {{name: locks}}}}\n"
     ));
     accept_base("locks");
     mounted
