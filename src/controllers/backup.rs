@@ -17,7 +17,7 @@ use crate::{
     controllers::{
         children,
         context::{Context, Handle, Stores},
-        destination, queue,
+        destination,
         runner::{Action, Reconcile},
     },
     core::{
@@ -150,7 +150,7 @@ struct Look<'a> {
 
 /// The backups that run already.
 pub(crate) fn running(ctx: &Context) -> Vec<Running> {
-    queue::running(ctx.stores.backups.store.state().iter().map(AsRef::as_ref), ctx.now())
+    backup::with_places(ctx.stores.backups.store.state().iter().map(AsRef::as_ref), ctx.now())
 }
 
 impl Look<'_> {
@@ -162,7 +162,7 @@ impl Look<'_> {
             hooks: self.ctx.hooks,
         };
         let begun = Instant::now();
-        for who in queue::running([&self.backup], self.ctx.now()) {
+        for who in backup::with_places([&self.backup], self.ctx.now()) {
             self.ctx.queue.resume(who);
         }
         for _ in 0..STEPS {

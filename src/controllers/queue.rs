@@ -6,12 +6,8 @@ use std::{
 };
 
 use crate::{
-    api::{
-        backup::{RepositoryKey, VolumeBackup},
-        common::Time,
-    },
+    api::{backup::RepositoryKey, common::Time},
     core::{
-        backup,
         queue::{self, Full, Running, Waiting},
         slots,
     },
@@ -110,20 +106,13 @@ impl State {
     }
 }
 
-/// The backups that run already, as the objects say themselves.
-pub fn running<'a>(backups: impl IntoIterator<Item = &'a VolumeBackup>, now: Time) -> Vec<Running> {
-    let running = backups.into_iter().filter_map(|backup| {
-        let run = backup::running(backup, now)?;
-        let (uid, namespace) = (backup.metadata.uid.clone()?, backup.metadata.namespace.clone()?);
-        Some(Running { uid, namespace, repositories: run.repositories.clone() })
-    });
-    running.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api::common::RepositoryKind, core::queue::Urgency};
+    use crate::{
+        api::{backup::VolumeBackup, common::RepositoryKind},
+        core::{backup, queue::Urgency},
+    };
 
     fn key(name: &str) -> RepositoryKey {
         RepositoryKey { kind: RepositoryKind::ClusterResticRepository, name: name.to_owned() }
@@ -190,7 +179,7 @@ mod tests {
         let mut idle = of.clone();
         idle.metadata.uid = Some("idle".to_owned());
         idle.status.as_mut().unwrap().run = None;
-        let already = running([&of, &idle], now());
+        let already = backup::with_places([&of, &idle], now());
         let expected =
             Running { uid: "b".to_owned(), namespace: "media".to_owned(), repositories: vec![key("nas"), key("s3")] };
         assert_eq!(already, [expected]);

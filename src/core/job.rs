@@ -117,12 +117,8 @@ pub fn mover_job(job: &MoverJob<'_>) -> Job {
             labels: Some(own_labels),
             ..ObjectMeta::default()
         },
-        spec: Some(JobSpec {
-            backoff_limit: Some(0),
-            // The Job has failed when its pod was seen terminated, not when it is told to end.
-            pod_replacement_policy: Some("Failed".to_owned()),
-            active_deadline_seconds: job.deadline_seconds,
-            template: PodTemplateSpec {
+        spec: Some(once(
+            PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(pod_labels),
                     annotations: (!job.mover.annotations.is_empty()).then(|| job.mover.annotations.clone()),
@@ -130,9 +126,21 @@ pub fn mover_job(job: &MoverJob<'_>) -> Job {
                 }),
                 spec: Some(pod),
             },
-            ..JobSpec::default()
-        }),
+            job.deadline_seconds,
+        )),
         ..Job::default()
+    }
+}
+
+/// One pod, which may run so many seconds, and never a second one.
+pub fn once(template: PodTemplateSpec, deadline_seconds: Option<i64>) -> JobSpec {
+    JobSpec {
+        backoff_limit: Some(0),
+        // The Job has failed when its pod was seen terminated, not when it is told to end.
+        pod_replacement_policy: Some("Failed".to_owned()),
+        active_deadline_seconds: deadline_seconds,
+        template,
+        ..JobSpec::default()
     }
 }
 

@@ -7,7 +7,7 @@
 
 use k8s_openapi::{
     api::{
-        batch::v1::{Job, JobSpec},
+        batch::v1::Job,
         core::v1::{Container, PodSpec, PodTemplateSpec, Volume},
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
@@ -17,6 +17,7 @@ use kube::{Resource, ResourceExt};
 use crate::{
     api::labels,
     core::{
+        job,
         mover_state::MoverState,
         task::{Answer, CACHE_MOUNT, Outcome, REPOSITORY_MOUNT, TASK_ENV, Task},
     },
@@ -38,7 +39,7 @@ pub enum Unlock {
 
 /// What is to be done before the Job of a mover goes that is in this state, where the Job that unlocks is in that one.
 pub fn next(mover: &Job, state: &MoverState, unlocking: &MoverState) -> Unlock {
-    let job = is_needed(mover, state).then(|| job(mover)).flatten();
+    let job = is_needed(mover, state).then(|| unlocking_job(mover)).flatten();
     match (job, unlocking) {
         (None, _) | (_, MoverState::Finished(_) | MoverState::Lost(_) | MoverState::Vanished(_)) => Unlock::Nothing,
         (Some(job), MoverState::Absent) => Unlock::Create(Box::new(job)),
@@ -74,7 +75,7 @@ fn task(mover: &Job) -> Option<Task> {
 }
 
 /// The mover's Job once more, with another task and without the data.
-fn job(mover: &Job) -> Option<Job> {
+fn unlocking_job(mover: &Job) -> Option<Job> {
     let template = &mover.spec.as_ref()?.template;
     let pod = template.spec.as_ref()?;
     let mut container = pod.containers.first()?.clone();
@@ -100,11 +101,8 @@ fn job(mover: &Job) -> Option<Job> {
             }]),
             ..ObjectMeta::default()
         },
-        spec: Some(JobSpec {
-            backoff_limit: Some(0),
-            pod_replacement_policy: Some("Failed".to_owned()),
-            active_deadline_seconds: Some(DEADLINE),
-            template: PodTemplateSpec {
+        spec: Some(job::once(
+            PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels, annotations: metadata.annotations, ..ObjectMeta::default() }),
                 // It waits for no slot of a node: the next mover may have it already.
                 spec: Some(PodSpec {
@@ -114,8 +112,8 @@ fn job(mover: &Job) -> Option<Job> {
                     ..pod.clone()
                 }),
             },
-            ..JobSpec::default()
-        }),
+            Some(DEADLINE),
+        )),
         ..Job::default()
     })
 }

@@ -2,14 +2,11 @@
 
 use tokio::sync::mpsc;
 
-use super::lock;
+use super::{lock, report::Report};
 use crate::{
     clients::restic::Restic,
     core::{
-        restic::{
-            arguments::{self, Locks},
-            messages::Line,
-        },
+        restic::arguments::{self, Locks},
         task::{Answer, CheckTask, Checked, Failure, Outcome},
     },
 };
@@ -21,18 +18,10 @@ pub(super) async fn run(restic: &Restic, task: CheckTask) -> Result<Answer, Fail
 }
 
 async fn check(restic: &Restic, task: CheckTask, locks: Locks) -> Result<Checked, Failure> {
-    let (sender, mut output) = mpsc::channel::<Vec<u8>>(8);
-    let summary = async {
-        let mut found = None;
-        while let Some(line) = output.recv().await {
-            if let Some(Line::Summary(summary)) = Line::parse(&line) {
-                found = Some(summary);
-            }
-        }
-        found
-    };
+    let (sender, output) = mpsc::channel(64);
     let arguments = arguments::check(task.part, locks);
-    let (ending, summary) = tokio::join!(restic.lines(&arguments, None, sender), summary);
+    let mut report = Report::new(1);
+    let (ending, summary) = tokio::join!(restic.lines(&arguments, None, sender), report.follow(output));
     let ending = ending?;
     match summary {
         // restic tells of an error in its summary whatever made it end.

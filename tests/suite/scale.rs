@@ -285,12 +285,14 @@ pub fn alone(count: usize) {
     clear();
 }
 
-/// What is counted is held to, whatever the machine: one request for each item and a few more for each thousand, which
-/// take so long that there are polls meanwhile; and so much memory once all is in sync.
+/// What is counted is held to, whatever the machine: one request for each item and a few more, with two for each poll
+/// that there is time for; and so much memory once all is in sync.
 fn within(needed: &[Need], count: usize, most: f64) {
     let asked = needed[0].connect;
-    let (items, thousands) = (count as u64, (count as u64).div_ceil(1000));
-    assert!(asked <= items + 10 * thousands, "{asked} requests to Connect for {count} items");
+    let polls = needed[0].seconds.unwrap_or_default() / 15.0;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some polls, rounded down")]
+    let polls = polls as u64;
+    assert!(asked <= count as u64 + 10 + 2 * polls, "{asked} requests to Connect for {count} items");
     for Need { what, memory, .. } in &needed[1..] {
         let memory = megabytes(memory.resident);
         assert!(memory <= most, "{what}: {memory:.1} MB with {count} ExternalSecrets, at most {most} are to be");

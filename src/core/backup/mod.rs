@@ -43,6 +43,7 @@ pub(crate) use mover::rate_limits;
 pub use results::{FRESH, LAST_RUN, not_good};
 pub(crate) use results::{size, summary};
 pub use series::measure;
+pub use turn::with_places;
 
 /// The longest time without a look, whatever is awaited.
 const BACKSTOP: std::time::Duration = std::time::Duration::from_mins(10);

@@ -259,8 +259,7 @@ fn end(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Time) -> Step {
     let mut run = run.clone();
     run.progress = None;
     hooks::tell(&mut run);
-    run.volumes =
-        seen.staging.iter().filter_map(|seen| seen.claim.as_ref()?.spec.as_ref()?.volume_name.clone()).collect();
+    run.volumes = staged_volumes(seen);
     let mut status = backup.status.clone().unwrap_or_default();
     status.phase = Some(BackupPhase::Cleaning);
     let worst = worst(&run);

@@ -11,10 +11,10 @@ use crate::{
         common::Time,
         repository::{Chore, DEFAULT_BACKUPS},
     },
-    core::queue::{Urgency, Waiting},
+    core::queue::{Running, Urgency, Waiting},
 };
 
-use super::{Observed, Step, write_or_wait};
+use super::{Observed, Step, running, write_or_wait};
 
 /// How often a run that waits asks again, in case that nobody told it of a free place.
 pub(super) const QUEUE: Duration = Duration::from_secs(15);
@@ -69,4 +69,13 @@ pub(super) fn waiting<'a>(
         since,
         repositories: repositories.filter_map(place).collect(),
     }
+}
+
+/// Those that have a place already, as the objects say themselves.
+pub fn with_places<'a>(backups: impl IntoIterator<Item = &'a VolumeBackup>, now: Time) -> Vec<Running> {
+    let running = backups.into_iter().filter_map(|backup| {
+        let run = running(backup, now)?;
+        Some(Running { uid: backup.uid()?, namespace: backup.namespace()?, repositories: run.repositories.clone() })
+    });
+    running.collect()
 }

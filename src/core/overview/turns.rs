@@ -27,7 +27,7 @@ pub(super) fn queue(seen: &Seen, whole: bool, now: Time) -> Vec<QueueRow> {
     for backup in seen.backups.iter().filter(|backup| backup::is_queued(backup, now)) {
         waiting.push(of_backup(backup, now));
     }
-    let (mut later, mut running) = (vec![], running(seen, now));
+    let (mut later, mut running) = (vec![], backup::with_places(&seen.backups, now));
     for restore in &seen.restores {
         let Some(status) = &restore.status else { continue };
         match status.phase {
@@ -47,17 +47,6 @@ pub(super) fn queue(seen: &Seen, whole: bool, now: Time) -> Vec<QueueRow> {
     waiting.sort_by_key(|(of, _)| place(&of.uid));
     let placed = waiting.into_iter().map(|(of, row)| QueueRow { place: whole.then(|| place(&of.uid)), ..row });
     placed.chain(later).collect()
-}
-
-/// The backups that have a place.
-fn running(seen: &Seen, now: Time) -> Vec<Running> {
-    let running = seen.backups.iter().filter(|backup| backup::running(backup, now).is_some());
-    let place = |backup: &VolumeBackup| Running {
-        uid: backup.uid().unwrap_or_default(),
-        namespace: backup.namespace().unwrap_or_default(),
-        repositories: vec![],
-    };
-    running.map(place).collect()
 }
 
 fn of_backup(backup: &VolumeBackup, now: Time) -> (Waiting, QueueRow) {
