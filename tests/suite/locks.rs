@@ -18,7 +18,6 @@ use crate::{
     support::{SOON, SYSTEM, alone, apply, eventually, get, kubectl, list, namespace, on_node, try_kubectl},
 };
 
-const APPS: usize = 3;
 const PASSWORD: &str = "canary-locks-1";
 /// How long the run after a kill may take.
 const NEXT: Duration = Duration::from_mins(1);
@@ -102,13 +101,11 @@ impl App {
         }
     }
 
-    /// One run that is killed, and one after it.
-    fn round(&self, victim: Victim, random: &mut Random, locked: &AtomicUsize) {
+    /// One run that is killed, and one after it. Most while restic holds its lock, every fourth at whatever moment.
+    fn round(&self, victim: Victim, wanted: bool, random: &mut Random, locked: &AtomicUsize) {
         self.write();
         let before = self.locks();
         let token = request_run(&self.namespace, "app");
-        // Most while restic holds its lock, some at whatever moment.
-        let wanted = !random.one_of(4);
         eventually("the mover has a lock, or the run is over", SOON, || {
             let seen = if wanted { self.locks() > before } else { self.pod().is_some() };
             (seen || has_run(&self.namespace, "app", &token).is_some()).then_some(())
@@ -173,6 +170,12 @@ fn declare(index: usize, repositories: &str) -> App {
     }
 }
 
+/// Lets so many run at once, in the whole cluster.
+fn movers(count: usize) {
+    kubectl(&["-n", SYSTEM, "set", "env", "deployment/strongroom", &format!("STRONGROOM_MOVERS={count}")]);
+    kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/strongroom", "--timeout=120s"]);
+}
+
 fn check(app: &App) {
     let restic = Command::new("sh").args(["-c", "command -v restic"]).output().expect("sh runs");
     let restic = String::from_utf8_lossy(&restic.stdout).trim().to_owned();
@@ -185,12 +188,13 @@ fn check(app: &App) {
 #[test]
 fn whatever_is_killed_leaves_no_lock_and_the_next_run_is_good() {
     let _guard = alone();
-    let rounds = if std::env::var_os("STRONGROOM_FULL").is_some() { 34 } else { 2 };
+    let (count, rounds) = if std::env::var_os("STRONGROOM_FULL").is_some() { (12, 9) } else { (6, 1) };
     let seed = std::env::var("STRONGROOM_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("locks: STRONGROOM_SEED={seed}");
+    movers(count);
     let repositories = repository();
-    let apps: Vec<App> = (0..APPS).map(|index| declare(index, &repositories)).collect();
+    let apps: Vec<App> = (0..count).map(|index| declare(index, &repositories)).collect();
     let locked = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for (index, app) in apps.iter().enumerate() {
@@ -198,12 +202,13 @@ fn whatever_is_killed_leaves_no_lock_and_the_next_run_is_good() {
             scope.spawn(move || {
                 let mut random = Random::new(seed.wrapping_add(index as u64));
                 for round in 0..rounds {
-                    app.round(VICTIMS[(round * APPS + index) % VICTIMS.len()], &mut random, locked);
+                    let victim = VICTIMS[(round + index) % VICTIMS.len()];
+                    app.round(victim, round % 4 != 3, &mut random, locked);
                 }
             });
         }
     });
-    let (kills, locked) = (rounds * APPS, locked.into_inner());
+    let (kills, locked) = (rounds * count, locked.into_inner());
     println!("{kills} kills, {locked} of them while the run's lock was in the repository");
     assert!(locked * 10 >= kills * 6, "{locked} of {kills}");
     for app in &apps {
@@ -211,6 +216,7 @@ fn whatever_is_killed_leaves_no_lock_and_the_next_run_is_good() {
         nothing_left(&app.namespace);
         kubectl(&["delete", "namespace", &app.namespace, "--wait=false"]);
     }
+    movers(4);
     let repository: Value = get("clusterresticrepository", "", "locks").expect("it is there");
     assert_eq!(repository["status"]["phase"], "Ready");
     kubectl(&["delete", "clusterresticrepository", "locks"]);
