@@ -119,14 +119,14 @@ func (c Cluster) LiveInit() int {
 	return record.PID
 }
 
-// Dying tells whether the init was killed, and only still waits for the processes of its namespace.
+// Dying tells whether the init was killed: it has not noticed yet, or waits for the processes of its namespace.
 func (c Cluster) Dying() bool {
 	var record Init
 	if err := ReadJSON(c.Path("init.json"), &record); err != nil {
 		return false
 	}
 	stat, err := readStat(record.PID)
-	return err == nil && stat.exiting
+	return err == nil && stat.dying
 }
 
 // startTime of a process; a zombie counts as gone.
@@ -140,11 +140,11 @@ func startTime(pid int) (string, error) {
 
 type stat struct {
 	condition string
-	exiting   bool
+	dying     bool
 	start     string
 }
 
-// readStat reads fields 3, 9 and 22 of /proc/PID/stat.
+// readStat reads fields 3, 9, 22 and 31 of /proc/PID/stat.
 func readStat(pid int) (stat, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -152,12 +152,15 @@ func readStat(pid int) (stat, error) {
 	}
 	// The second field is the command in parentheses and may hold anything.
 	rest := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-	if len(rest) < 20 {
+	if len(rest) < 29 {
 		return stat{}, errors.New("unexpected format of /proc/PID/stat")
 	}
 	const exiting = 0x4 // PF_EXITING
 	flags, _ := strconv.ParseUint(rest[6], 10, 64)
-	return stat{condition: rest[0], exiting: flags&exiting != 0, start: rest[19]}, nil
+	// On a busy machine a killed process takes a moment to get to its end: until then the signal is pending.
+	const killed = 1 << (syscall.SIGKILL - 1)
+	pending, _ := strconv.ParseUint(rest[28], 10, 64)
+	return stat{condition: rest[0], dying: flags&exiting != 0 || pending&killed != 0, start: rest[19]}, nil
 }
 
 func bootID() string {
