@@ -1,6 +1,8 @@
 //! The real `strongroom mover` around the real restic. Needs root, for owners and capabilities.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+#[path = "mover/catalogue.rs"]
+mod catalogue;
 #[path = "mover/locks.rs"]
 mod locks;
 #[path = "support/restic.rs"]
@@ -132,6 +134,9 @@ fn backup_of(volume: &Path) -> BackupTask {
         run: "app-0123456789".to_owned(),
         volumes: vec![backup_volume(volume)],
         create_under_base: None,
+        guards: vec![],
+        places: vec![],
+        accepted: vec![],
         exclude: vec![],
         exclude_if_present: vec![],
         exclude_caches: false,
@@ -408,7 +413,7 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 fn resolve(volume: &Path, selection: Selection) -> Task {
-    Task::Resolve(ResolveTask { volumes: vec![backup_volume(volume)], selection, not_good: vec![] })
+    Task::Resolve(ResolveTask { volumes: vec![backup_volume(volume)], selection, not_good: vec![], good: vec![] })
 }
 
 #[test]
@@ -540,7 +545,7 @@ fn a_full_cache_is_gone_on_without() {
 fn maintain(volume: &Path, last: u32) -> Task {
     let retention = Retention { last: Some(last), ..Retention::default() };
     let history = History { host: "media".to_owned(), path: volume.to_str().unwrap().to_owned(), retention };
-    Task::Maintain(MaintainTask { histories: vec![history], not_good: vec![] })
+    Task::Maintain(MaintainTask { histories: vec![history], not_good: vec![], good: vec![] })
 }
 
 #[test]

@@ -459,6 +459,9 @@ pub struct RunRecord {
     /// Seconds that the mover took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<i64>,
+    /// Whether it counts as good because someone accepted it; the next run says so in the base's catalogue.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepted: bool,
     /// A stable word for what went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -1,6 +1,6 @@
 //! restic as a child process.
 //!
-//! It never asks: its standard input is empty. Its environment is an allow-list, its output is read line by line and
+//! It never asks: its standard input ends at once, or after a short text. Its environment is an allow-list, its output is read line by line and
 //! handed on, and what it says on standard error is cleaned of secrets before anything else sees it. It is never
 //! killed, since that would leave a lock: a mover that is told to stop tells restic, and waits.
 
@@ -22,7 +22,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use tokio::{
-    io::{AsyncBufRead, AsyncBufReadExt as _, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, Command},
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
@@ -165,10 +165,26 @@ impl Restic {
         directory: Option<&Path>,
         output: mpsc::Sender<Vec<u8>>,
     ) -> Result<Ending, Failure> {
+        self.run(arguments, directory, b"", output).await
+    }
+
+    async fn run(
+        &self,
+        arguments: &[String],
+        directory: Option<&Path>,
+        input: &[u8],
+        output: mpsc::Sender<Vec<u8>>,
+    ) -> Result<Ending, Failure> {
         if self.is_stopped() {
             return Ok(Ending::interrupted());
         }
         let mut child = self.start(arguments, directory)?;
+        if let Some(mut stdin) = child.stdin.take()
+            && let Err(error) = stdin.write_all(input).await
+        {
+            // It says itself why it reads no more.
+            tracing::debug!(%error, "restic does not read its input");
+        }
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(fatal("restic has no output", &"no pipe"));
         };
@@ -198,6 +214,11 @@ impl Restic {
 
     /// Runs restic and returns all of its output.
     pub async fn output(&self, arguments: &[String]) -> Result<Vec<u8>, Failure> {
+        self.store(arguments, b"").await
+    }
+
+    /// The same, with a short text on its standard input.
+    pub async fn store(&self, arguments: &[String], input: &[u8]) -> Result<Vec<u8>, Failure> {
         let (sender, mut lines) = mpsc::channel::<Vec<u8>>(WAITING);
         let mut output = Vec::new();
         let collect = async {
@@ -206,7 +227,7 @@ impl Restic {
                 output.push(b'\n');
             }
         };
-        let (ending, ()) = tokio::join!(self.lines(arguments, None, sender), collect);
+        let (ending, ()) = tokio::join!(self.run(arguments, None, input, sender), collect);
         let ending = ending?;
         if ending.is_success() { Ok(output) } else { Err(ending.failure()) }
     }
@@ -239,7 +260,7 @@ impl Restic {
             .env("RESTIC_CACHE_DIR", &self.cache)
             .env("TMPDIR", &self.cache)
             .envs(self.variables.iter().map(|(name, value)| (name, os_string(value))))
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // A signal from a terminal reaches the mover only, which passes it on.

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod backoff;
 pub mod backup;
+pub mod catalogue;
 pub mod certificates;
 pub mod conditions;
 pub mod confirm;

@@ -115,7 +115,11 @@ mod tests {
 
     fn task(retention: Retention, not_good: &[&str]) -> MaintainTask {
         let history = History { host: "media".to_owned(), path: "/data/radarr".to_owned(), retention };
-        MaintainTask { histories: vec![history], not_good: not_good.iter().map(|&id| id.to_owned()).collect() }
+        MaintainTask {
+            histories: vec![history],
+            not_good: not_good.iter().map(|&id| id.to_owned()).collect(),
+            good: vec![],
+        }
     }
 
     fn now() -> Time {

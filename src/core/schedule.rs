@@ -287,8 +287,57 @@ mod tests {
         proptest::sample::select(chrono_tz::TZ_VARIANTS.to_vec())
     }
 
+    /// Clocks that change by an hour, by half of one, at midnight (until 2019), and never.
+    const ZONES: [Tz; 5] = [
+        Tz::Europe__Berlin,
+        Tz::America__New_York,
+        Tz::Australia__Lord_Howe,
+        Tz::America__Sao_Paulo,
+        Tz::Asia__Kathmandu,
+    ];
+
+    /// When a clock on the wall shows this minute of a day: the first time where it does so twice, and right after the
+    /// change where it never does.
+    fn shown(zone: Tz, wall: chrono::NaiveDateTime) -> Time {
+        let minutes = (0..).map(|minute| wall + chrono::Duration::minutes(minute));
+        minutes.filter_map(|wall| zone.from_local_datetime(&wall).earliest()).next().unwrap().to_utc()
+    }
+
+    fn days(year: i32) -> impl Iterator<Item = chrono::NaiveDate> {
+        let first = chrono::NaiveDate::from_ymd_opt(year, 1, 1).unwrap();
+        first.iter_days().take_while(move |day| chrono::Datelike::year(day) == year)
+    }
+
+    /// Its times from one to another.
+    fn times(schedule: &Schedule, from: Time, to: Time) -> Vec<Time> {
+        let first = schedule.next(from - chrono::Duration::seconds(1));
+        std::iter::successors(first, |time| schedule.next(*time)).take_while(|time| *time <= to).collect()
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        /// Over a year, a daily time comes once on each day of the calendar, also where clocks change.
+        #[test]
+        fn a_year_has_each_day_once(year in 2015_i32..2035, hour in 0_u32..24, minute in 0_u32..60, zone in proptest::sample::select(ZONES.to_vec())) {
+            let schedule = plain(&format!("{minute} {hour} * * *"), zone.name());
+            let expected: Vec<Time> = days(year).map(|day| shown(zone, day.and_hms_opt(hour, minute, 0).unwrap())).collect();
+            prop_assert_eq!(times(&schedule, expected[0], expected[expected.len() - 1]), expected);
+        }
+
+        /// Over a year, an hourly time comes once in each hour that passes, whatever clocks show. Where they change by half
+        /// an hour, it goes by what they show.
+        #[test]
+        fn a_year_has_each_hour_once(year in 2015_i32..2035, minute in 0_u32..60, zone in proptest::sample::select(ZONES.to_vec())) {
+            let schedule = plain(&format!("{minute} * * * *"), zone.name());
+            let start = shown(zone, days(year).next().unwrap().and_hms_opt(0, minute, 0).unwrap());
+            let end = shown(zone, days(year + 1).next().unwrap().and_hms_opt(0, minute, 0).unwrap());
+            let times = times(&schedule, start, end);
+            let gaps: BTreeSet<i64> = times.windows(2).map(|pair| (pair[1] - pair[0]).num_minutes()).collect();
+            let usual = if zone == Tz::Australia__Lord_Howe { vec![30, 60, 90] } else { vec![60] };
+            prop_assert!(gaps.is_subset(&usual.into_iter().collect()), "{gaps:?}");
+            prop_assert_eq!((times[0], times[times.len() - 1]), (start, end));
+        }
 
         #[test]
         fn the_next_time_is_later_and_spread(seed in "[a-z0-9]{1,8}", start in 1_700_000_000_i64..1_900_000_000, zone in any_zone(), jitter in 0_u64..4000, text in proptest::sample::select(vec!["0 * * * *", "H * * * *", "H/20 * * * *", "H H * * *", "30 2 * * *", "H 4 * * 0", "@monthly"])) {

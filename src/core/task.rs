@@ -5,9 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{
-    backup::Progress,
-    common::{Retention, Time},
+use crate::{
+    api::{
+        backup::Progress,
+        common::{Retention, Time},
+    },
+    core::catalogue::Place,
 };
 
 /// The environment variable that holds the task, as JSON.
@@ -75,6 +78,15 @@ pub struct BackupTask {
     /// id. Without: a missing repository is an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub create_under_base: Option<String>,
+    /// What makes a snapshot suspicious.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<Guard>,
+    /// Where claims are backed up, which the base's catalogue does not know yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
+    /// Snapshots that were accepted as good, which the base's catalogue does not know yet (ids in full).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<String>,
     /// Patterns of what is left out.
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -87,6 +99,27 @@ pub struct BackupTask {
     /// Limits in KiB a second.
     #[serde(default)]
     pub limits: RateLimits,
+}
+
+/// What the last good backup of a claim had, and the least share of it that is no reason for suspicion.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Guard {
+    /// The claim.
+    pub claim: String,
+    /// Files.
+    pub files: i64,
+    /// Bytes.
+    pub bytes: i64,
+    /// In percent.
+    pub percent: i64,
+}
+
+impl Guard {
+    /// Whether a backup with so many files and bytes is suspicious.
+    pub const fn is_shrunk(&self, files: i64, bytes: i64) -> bool {
+        files.saturating_mul(100) < self.files.saturating_mul(self.percent)
+            || bytes.saturating_mul(100) < self.bytes.saturating_mul(self.percent)
+    }
 }
 
 /// Limits in KiB a second, as restic's options have them.
@@ -122,6 +155,9 @@ pub struct ResolveTask {
     /// Snapshots that are known not to be good (ids in full): chosen only by their id.
     #[serde(default)]
     pub not_good: Vec<String>,
+    /// Snapshots that are known to be good, whatever the base's catalogue says.
+    #[serde(default)]
+    pub good: Vec<String>,
 }
 
 /// Which snapshot.
@@ -172,6 +208,9 @@ pub struct MaintainTask {
     /// Snapshots that are known not to be good: they do not count as kept ones.
     #[serde(default)]
     pub not_good: Vec<String>,
+    /// Snapshots that are known to be good, whatever the base's catalogue says.
+    #[serde(default)]
+    pub good: Vec<String>,
 }
 
 /// Check the repository: its structure always, and a part of the data where one is named.

@@ -4,10 +4,11 @@ use std::{path::Path, time::Instant};
 
 use tokio::sync::mpsc;
 
-use super::{create, lock, report::Report, volume};
+use super::{catalogue, create, lock, report::Report, volume};
 use crate::{
     clients::restic::Restic,
     core::{
+        catalogue::of_run,
         restic::{
             arguments::{self, Locks, Root},
             failure::Ending,
@@ -45,6 +46,7 @@ pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &BackupTas
         Some(id) => Some(id),
         None => restic.repository_id().await,
     };
+    catalogue::tell(base, &of_run(task, &volumes)).await;
     Ok(Answer { repository, outcome: Outcome::BackedUp(volumes) })
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::Utc;
 
-use super::lock;
+use super::{catalogue, lock};
 use crate::{
     clients::restic::Restic,
     core::{
@@ -19,9 +19,15 @@ use crate::{
 const AT_ONCE: usize = 500;
 
 /// Nothing to forget takes no exclusive lock.
-pub(super) async fn run(restic: &Restic, task: &MaintainTask) -> Result<Answer, Failure> {
+pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &MaintainTask) -> Result<Answer, Failure> {
     let snapshots: Vec<Snapshot> = restic.json(&arguments::snapshots(&[])).await?;
-    let expired = retention::expired(&snapshots, task, Utc::now());
+    // Before the base is opened: it would be one of two then.
+    let repository = restic.repository_id().await;
+    let mut expired = retention::expired(&snapshots, task, Utc::now());
+    if !expired.is_empty() {
+        let not_good = catalogue::not_good(base, &task.not_good, &task.good).await?;
+        expired = retention::expired(&snapshots, &MaintainTask { not_good, ..task.clone() }, Utc::now());
+    }
     let mut batches = expired.chunks(AT_ONCE).peekable();
     while let Some(batch) = batches.next() {
         let last = batches.peek().is_none();
@@ -41,5 +47,5 @@ pub(super) async fn run(restic: &Restic, task: &MaintainTask) -> Result<Answer, 
         forgotten: count(expired.len()),
         bytes: stats.total_size,
     };
-    Ok(Answer { repository: restic.repository_id().await, outcome: Outcome::Maintained(maintained) })
+    Ok(Answer { repository, outcome: Outcome::Maintained(maintained) })
 }

@@ -6,6 +6,7 @@
 //! admitted, starts no further processes, so nothing else has to be reaped.
 
 mod backup;
+mod catalogue;
 mod check;
 mod create;
 mod lock;
@@ -105,9 +106,9 @@ async fn attempt(restic: &Restic, base: Option<&Restic>, task: &Task) -> Result<
         Task::Probe => probe::run(restic).await,
         Task::Create => create::run(restic).await,
         Task::Backup(task) => backup::run(restic, base, task).await,
-        Task::Resolve(task) => resolve::run(restic, task).await,
+        Task::Resolve(task) => resolve::run(restic, base, task).await,
         Task::Restore(task) => restore::run(restic, task).await,
-        Task::Maintain(task) => maintain::run(restic, task).await,
+        Task::Maintain(task) => maintain::run(restic, base, task).await,
         Task::Check(task) => check::run(restic, *task).await,
         Task::Unlock => lock::run(restic).await,
     }

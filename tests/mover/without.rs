@@ -32,9 +32,11 @@ fn plain_restic_gets_everything_back() {
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
+    let base = format!("--repo {}", place.repository().display());
+    let sh = |line: &str| sh(&line.replace("--repo s3:https://s3.example.net/backups/strongroom/base", &base));
     let said: Vec<String> = commands("restic").iter().map(|line| sh(line)).collect();
-    assert_eq!(said.len(), 4, "each command of the page");
-    assert!(said[0].contains(volume.to_str().unwrap()) && said[2].contains("/config.xml"), "{said:?}");
+    assert_eq!(said.len(), 5, "each command of the page");
+    assert!(said[0].contains(volume.to_str().unwrap()) && said[3].contains("/config.xml"), "{said:?}");
     assert_eq!(fs::read_to_string(there.join("config.xml")).unwrap(), "<Config/>\n");
     let restored = there.join("radarr");
     // The folder itself is not in the snapshot, as the page says: its tag has mode and owner.

@@ -6,7 +6,9 @@
 
 mod clean;
 mod declared;
+mod guard;
 mod hooks;
+mod known;
 mod mover;
 mod results;
 mod run;
@@ -39,6 +41,7 @@ use crate::{
 
 pub use declared::{claim_names, repository_keys};
 pub use hooks::{Exec, Executed, When, executed, hooks_are_due, owed_hooks, owes_hooks};
+pub(crate) use known::{good_snapshots, not_good_snapshots};
 pub(crate) use mover::rate_limits;
 pub use results::{FRESH, LAST_RUN, not_good};
 pub(crate) use results::{size, summary};

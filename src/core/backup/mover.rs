@@ -1,6 +1,7 @@
 //! The mover of a run, for one repository.
 
 use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
 
 use crate::{
     api::{
@@ -9,6 +10,7 @@ use crate::{
         repository::RepositorySpec,
     },
     core::{
+        catalogue::Place,
         driver,
         job::{self, Mount, MoverJob},
         problem::{Problem, Reason},
@@ -17,7 +19,7 @@ use crate::{
     },
 };
 
-use super::{Child, Observed, SeenMover, Step, World, credentials_name, job_name, owner, results, staging};
+use super::{Child, Observed, SeenMover, Step, World, credentials_name, guard, job_name, owner, results, staging};
 
 /// The shortest time that a mover gets, in seconds, however late it starts.
 const SHORTEST_MOVER: i64 = 60;
@@ -77,6 +79,9 @@ fn mover_job(
         run: run.id.clone(),
         volumes: targets.iter().filter(|target| run.claims.contains(&target.claim)).map(volume).collect(),
         create_under_base: base.clone().filter(|_| results::may_create(backup, key)),
+        guards: run.claims.iter().filter_map(|claim| guard::of(backup, claim, key)).collect(),
+        places: places(backup, key, &targets),
+        accepted: accepted(backup, key),
         exclude: backup.spec.exclude.clone(),
         exclude_if_present: backup.spec.exclude_if_present.clone(),
         exclude_caches: backup.spec.exclude_caches,
@@ -97,6 +102,28 @@ fn mover_job(
         mover: &job::merge_mover(spec.mover.as_ref(), backup.spec.mover.as_ref()),
         deadline_seconds: Some(left.max(SHORTEST_MOVER)),
     })
+}
+
+/// Where those claims are backed up of which no good snapshot is known yet: the base's catalogue is told.
+fn places(backup: &VolumeBackup, key: &RepositoryKey, targets: &[BackupTarget]) -> Vec<Place> {
+    let snapshots = || backup.status.iter().flat_map(|status| &status.snapshots);
+    let is_new =
+        |target: &&BackupTarget| !snapshots().any(|known| known.repository == *key && known.claim == target.claim);
+    let place = |target: &BackupTarget| Place {
+        namespace: backup.namespace().unwrap_or_default(),
+        name: backup.name_any(),
+        claim: target.claim.clone(),
+        url: target.url.clone(),
+        host: target.host.clone(),
+        path: target.path.clone(),
+    };
+    targets.iter().filter(is_new).map(place).collect()
+}
+
+/// Snapshots that someone accepted since the last run.
+fn accepted(backup: &VolumeBackup, key: &RepositoryKey) -> Vec<String> {
+    let runs = backup.status.iter().flat_map(|status| &status.runs);
+    runs.filter(|run| run.accepted && run.repository == *key).filter_map(|run| run.snapshot.clone()).collect()
 }
 
 /// Where the claims' snapshots go, as it stood when the run started.

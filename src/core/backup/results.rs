@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-use super::{accept_command, accepted, short};
+use super::{accept_command, accepted, guard, short};
 
 /// Says for each repository whether good backups keep coming.
 pub const FRESH: &str = "Fresh";
@@ -27,8 +27,6 @@ pub const LAST_RUN: &str = "LastRunSucceeded";
 const PARTIAL: &str = "Partial";
 /// Reason of a run that stored much less than the last good one.
 const SUSPECT: &str = "Suspect";
-/// Default of `shrinkGuard`, in percent.
-const SHRINK_GUARD: i64 = 50;
 /// The most records that are kept of the last runs, however many claims and repositories each of them has.
 const KEPT_RECORDS: usize = 60;
 
@@ -104,6 +102,7 @@ fn blank(run: &Run, key: &RepositoryKey, claim: &str, now: Time) -> RunRecord {
         bytes: None,
         added: None,
         seconds: None,
+        accepted: false,
         reason: None,
         message: None,
     }
@@ -137,39 +136,12 @@ fn of_volume(backup: &VolumeBackup, run: &Run, key: &RepositoryKey, volume: &Bac
         return record;
     }
     record.result = RunResult::Succeeded;
-    if let Some(message) = shrunk(backup, &record) {
+    if let Some(message) = guard::shrunk(backup, &record) {
         record.result = RunResult::Suspect;
         record.reason = Some(SUSPECT.to_owned());
         record.message = Some(message);
     }
     record
-}
-
-/// Why a run is suspicious: it has much less than the last good one.
-fn shrunk(backup: &VolumeBackup, record: &RunRecord) -> Option<String> {
-    let guard = backup.spec.shrink_guard.as_deref().and_then(|guard| guard.trim_end_matches('%').parse().ok());
-    let guard = guard.unwrap_or(SHRINK_GUARD);
-    let runs = &backup.status.as_ref()?.runs;
-    let last = runs.iter().find(|last| {
-        last.result == RunResult::Succeeded && last.claim == record.claim && last.repository == record.repository
-    })?;
-    let less = |now: Option<i64>, before: Option<i64>| {
-        let (now, before) = (now.unwrap_or_default(), before.unwrap_or_default());
-        now.saturating_mul(100) < before.saturating_mul(guard)
-    };
-    if !less(record.files, last.files) && !less(record.bytes, last.bytes) {
-        return None;
-    }
-    let id = short(record.snapshot.as_deref().unwrap_or_default());
-    Some(format!(
-        "claim {} had {} files ({}) and now has {} ({}): the snapshot {id} is kept but does not count as good, and nothing is forgotten. If that is right, accept it: {}",
-        record.claim,
-        last.files.unwrap_or_default(),
-        size(last.bytes.unwrap_or_default()),
-        record.files.unwrap_or_default(),
-        size(record.bytes.unwrap_or_default()),
-        accept_command(backup, id)
-    ))
 }
 
 /// restic's id of the repository, as it was when a run first succeeded there.
@@ -253,6 +225,10 @@ pub(super) fn record(status: &mut VolumeBackupStatus, run: &Run, generation: Opt
             last_run(repository, worst, generation, now);
         }
     }
+    for known in &mut status.runs {
+        let of_new = |new: &RunRecord| new.repository == known.repository && new.snapshot.is_some();
+        known.accepted &= !new.iter().any(of_new);
+    }
     status.runs.splice(0..0, new);
     let mut ids: Vec<String> = vec![];
     status.runs.retain(|record| {
@@ -323,6 +299,7 @@ pub(super) fn accept_suspects(backup: &VolumeBackup, status: &mut VolumeBackupSt
     let mut accepted = vec![];
     for record in status.runs.iter_mut().filter(suspect) {
         record.result = RunResult::Succeeded;
+        record.accepted = true;
         (record.reason, record.message) = (None, None);
         accepted.push(record.clone());
     }

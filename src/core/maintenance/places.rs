@@ -46,8 +46,6 @@ pub fn places<'a>(
         // One that waits for its next attempt has no mover.
         let busy = backup::running(object, now).is_some_and(|run| run.repositories.contains(key));
         let histories = histories(object, key, known, default);
-        let not_good = status.runs.iter().filter(|run| run.repository == *key && run.result != RunResult::Succeeded);
-        let not_good = not_good.filter_map(|run| run.snapshot.clone());
         let place = if let Some(index) = places.iter().position(|place| place.url == url) {
             &mut places[index]
         } else {
@@ -56,7 +54,7 @@ pub fn places<'a>(
                 backup: (object.namespace().unwrap_or_default(), object.name_any()),
                 claims: known.targets.iter().map(|target| target.claim.clone()).collect(),
                 busy: false,
-                task: MaintainTask { histories: vec![], not_good: vec![] },
+                task: MaintainTask { histories: vec![], not_good: vec![], good: vec![] },
                 is_used: false,
             });
             let last = places.len() - 1;
@@ -64,7 +62,8 @@ pub fn places<'a>(
         };
         place.busy |= busy;
         place.is_used |= known.last_success.is_some() || known.id.is_some();
-        place.task.not_good.extend(not_good);
+        place.task.not_good.extend(backup::not_good_snapshots(object, key));
+        place.task.good.extend(backup::good_snapshots(object, key));
         place.task.histories.extend(histories);
     }
     for place in &mut places {

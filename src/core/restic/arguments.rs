@@ -1,6 +1,9 @@
 //! The arguments that restic is started with. None holds a secret: URL and credentials are variables.
 
-use crate::core::task::{BackupTask, BackupVolume, Part, ROOT_TAG, RUN_TAG, RateLimits};
+use crate::core::{
+    catalogue::{self, Statement},
+    task::{BackupTask, BackupVolume, Part, ROOT_TAG, RUN_TAG, RateLimits},
+};
 
 /// What is done about another's lock that is in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +93,23 @@ pub fn list_long(snapshot: &str, limits: RateLimits) -> Vec<String> {
 pub fn snapshots(hosts: &[&str]) -> Vec<String> {
     let mut arguments = strings(&["snapshots", "--json", "--no-lock"]);
     arguments.extend(hosts.iter().map(|host| format!("--host={host}")));
+    arguments
+}
+
+/// Stores a statement of the base's catalogue, whose text comes on standard input.
+pub fn state(statement: &Statement, locks: Locks) -> Vec<String> {
+    let mut arguments = strings(&["backup", "--stdin", "--json"]);
+    arguments.extend(locks.argument());
+    arguments.push(format!("--stdin-filename={}", statement.file));
+    arguments.push(format!("--host={}", statement.host));
+    arguments.extend(statement.tags.iter().map(|tag| format!("--tag={tag}")));
+    arguments
+}
+
+/// Lists the statements on which snapshots are good.
+pub fn verdicts() -> Vec<String> {
+    let mut arguments = snapshots(&[]);
+    arguments.extend([catalogue::NOT_GOOD, catalogue::ACCEPTED].map(|tag| format!("--tag={tag}")));
     arguments
 }
 
@@ -183,6 +203,9 @@ mod tests {
             run: "radarr-0123456789".to_owned(),
             volumes: vec![volume.clone()],
             create_under_base: None,
+            guards: vec![],
+            places: vec![],
+            accepted: vec![],
             exclude: ["*.tmp", "/cache", "!/cache/keep", "-v"].map(str::to_owned).to_vec(),
             exclude_if_present: vec![".nobackup".to_owned()],
             exclude_caches: true,
@@ -195,6 +218,8 @@ mod tests {
             list("0a1b", RateLimits::default()),
             list_long("0a1b", RateLimits::default()),
             snapshots(&["media"]),
+            state(&catalogue::verdict(catalogue::NOT_GOOD, "media", "0a1b"), Locks::Fail),
+            verdicts(),
             config(),
             init(),
             forget(&["0a1b".to_owned()], true, Locks::Wait),

@@ -135,6 +135,11 @@ impl Snapshot {
         self.id.get(..8).unwrap_or(&self.id)
     }
 
+    /// Whether it has this tag.
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|of| of == tag)
+    }
+
     /// The rest of the first tag that begins so.
     pub fn tag(&self, prefix: &str) -> Option<&str> {
         self.tags.iter().find_map(|tag| tag.strip_prefix(prefix))

@@ -7,11 +7,12 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use super::{ClaimSeen, LOOK, Mover, Plan, SOON, Source, Step, Which, words};
 use crate::{
     api::{
-        backup::{Progress, RunResult},
+        backup::Progress,
         common::Time,
         restore::{RestorePhase, RestoreVolume},
     },
     core::{
+        backup,
         conditions::{self, READY, Summary},
         job::Mount,
         mover_state::MoverState,
@@ -116,19 +117,12 @@ impl Plan<'_> {
 
     fn resolve_task(&self, source: &Source) -> Task {
         let spec = &self.restore.spec;
-        let runs = self.seen.backup.iter().flat_map(|backup| backup.status.iter()).flat_map(|status| &status.runs);
-        // Snapshots of runs that were not good; where a run stored nothing new, its snapshot is an older, good one.
-        let mut not_good: Vec<String> = runs
-            .filter(|run| run.repository == source.repository)
-            .filter(|run| matches!(run.result, RunResult::Partial | RunResult::Suspect | RunResult::Failed))
-            .filter_map(|run| run.snapshot.clone())
-            .collect();
-        not_good.sort_unstable();
-        not_good.dedup();
+        let backup = self.seen.backup.iter();
         Task::Resolve(ResolveTask {
             volumes: source.targets.clone(),
             selection: Selection { id: spec.snapshot.clone(), as_of: spec.as_of, previous: spec.previous.unwrap_or(0) },
-            not_good,
+            not_good: backup.clone().flat_map(|of| backup::not_good_snapshots(of, &source.repository)).collect(),
+            good: backup.flat_map(|of| backup::good_snapshots(of, &source.repository)).collect(),
         })
     }
 
