@@ -401,6 +401,9 @@ pub struct Base {
 pub struct ResticRepositoryStatus {
     /// restic's id of it.
     pub id: String,
+    /// Whether no `VolumeBackup` goes there any more. It is kept: only people delete backups.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub orphaned: bool,
     /// Number of snapshots at the last maintenance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<i64>,

@@ -95,6 +95,10 @@ impl Reconcile for VolumeBackup {
         }
         ctx.queue.release(&self.uid().unwrap_or_default());
         wake_queued(ctx);
+        // What it leaves there is nobody's now.
+        for of in self.status.iter().flat_map(|status| &status.repositories) {
+            wake_repository(ctx, &of.repository, self.namespace().as_deref());
+        }
         ctx.sweep.notify_one();
     }
 }

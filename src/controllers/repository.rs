@@ -199,7 +199,7 @@ async fn observe(ctx: &Context, subject: &Subject) -> Result<Observed, Problem> 
     let key = subject.key();
     let known = |backup: &Arc<VolumeBackup>| {
         let known = backup.status.as_ref()?.repositories.iter().find(|known| known.repository == key)?;
-        Some((known.targets.first()?.url.clone(), known.id.clone()?))
+        Some((known.targets.first()?.url.clone(), known.id.clone().unwrap_or_default()))
     };
     Ok(Observed {
         rival: rival(ctx, subject),

@@ -42,6 +42,8 @@ pub struct Overview {
     pub namespace: Option<String>,
     /// The repository objects.
     pub repositories: Vec<RepositoryRow>,
+    /// restic repositories that no `VolumeBackup` goes to any more.
+    pub orphans: Vec<OrphanRow>,
     /// The `VolumeBackup`s.
     pub backups: Vec<BackupRow>,
     /// What waits for a place, in the order of turns.
@@ -82,6 +84,22 @@ pub struct RepositoryRow {
     pub problem: Option<String>,
     /// Whether it asks to accept something.
     pub asks: bool,
+}
+
+/// A restic repository that no `VolumeBackup` goes to any more.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OrphanRow {
+    /// Its URL, without credentials.
+    pub url: String,
+    /// The repository object that it was used by.
+    pub repository: RepositoryKey,
+    /// Namespace of that object; none for a cluster-wide one.
+    pub namespace: Option<String>,
+    /// Snapshots in it at the last maintenance.
+    pub snapshots: Option<i64>,
+    /// Its size in bytes then.
+    pub bytes: Option<i64>,
 }
 
 /// A `VolumeBackup`.
@@ -185,6 +203,7 @@ impl Overview {
         Self {
             namespace: namespace.map(str::to_owned),
             repositories: rows::repositories(seen, within),
+            orphans: rows::orphans(seen, within),
             backups: rows::backups(seen, within),
             queue,
             restores_in_all: restores.len(),

@@ -72,7 +72,8 @@ pub struct Observed {
     pub backups: i64,
     /// When a backup last failed for a reason that lies in the repository.
     pub doubt: Option<Time>,
-    /// restic's ids of the repositories below it by public URL, as the `VolumeBackups` know them.
+    /// restic's ids of the repositories below it by public URL, as the `VolumeBackups` know them; empty where one has
+    /// not succeeded there yet.
     pub known: Vec<(String, String)>,
 }
 
@@ -339,8 +340,11 @@ fn handled(subject: &Subject, seen: &Observed) -> RepositoryStatus {
     status.observed_generation = subject.metadata.generation.unwrap_or_default();
     status.last_handled_reconcile_at = subject.annotation(annotations::REQUESTED_AT).cloned();
     status.backups = Some(seen.backups);
-    for (url, id) in &seen.known {
+    for (url, id) in seen.known.iter().filter(|(_, id)| !id.is_empty()) {
         status.repositories.entry(url.clone()).or_default().id.clone_from(id);
+    }
+    for (url, repository) in &mut status.repositories {
+        repository.orphaned = !seen.known.iter().any(|(known, _)| known == url);
     }
     status
 }

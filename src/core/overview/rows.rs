@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-use super::{BackupRow, ClaimRow, RepositoryRow, RestoreRow, Seen};
+use super::{BackupRow, ClaimRow, OrphanRow, RepositoryRow, RestoreRow, Seen};
 
 /// What is said of an object that the operator has not looked at since it was written.
 const UNSEEN: &str = "the operator has not looked at it yet";
@@ -47,6 +47,25 @@ fn repository(subject: &Subject) -> RepositoryRow {
         problem: not_ready(&status.conditions, subject.metadata.generation, status.observed_generation),
         asks: !confirm::of_repository(subject).is_empty(),
     }
+}
+
+/// What was left by `VolumeBackup`s that are gone.
+pub(super) fn orphans(seen: &Seen, within: impl Fn(&str) -> bool) -> Vec<OrphanRow> {
+    let is_asked = |subject: &&Subject| subject.metadata.namespace.as_deref().is_none_or(&within);
+    let of = |subject: &Subject| {
+        let repositories = subject.status.repositories.clone().into_iter().filter(|(_, one)| one.orphaned);
+        let (repository, namespace) = (subject.key(), subject.metadata.namespace.clone());
+        repositories.map(move |(url, one)| OrphanRow {
+            url,
+            repository: repository.clone(),
+            namespace: namespace.clone(),
+            snapshots: one.snapshots,
+            bytes: one.bytes,
+        })
+    };
+    let mut rows: Vec<OrphanRow> = seen.repositories.iter().filter(is_asked).flat_map(of).collect();
+    rows.sort_by(|a, b| a.url.cmp(&b.url));
+    rows
 }
 
 /// Why an object is not ready, where it is not.

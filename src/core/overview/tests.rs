@@ -226,6 +226,11 @@ fn seen() -> Seen {
                 true,
                 &json!({
                     "phase": "Ready", "backups": 12, "lastReachableAt": "2026-09-24T11:58:30Z",
+                    "repositories": {
+                        "rest:http://nas/media/old": {"id": "1", "orphaned": true, "snapshots": 14, "bytes": 734_003_200},
+                        "rest:http://nas/media/older": {"id": "2", "orphaned": true},
+                        "rest:http://nas/media/radarr": {"id": "3", "snapshots": 3, "bytes": 7},
+                    },
                 }),
             ),
             repository(

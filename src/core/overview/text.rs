@@ -3,12 +3,13 @@
 use crate::{
     api::{backup::BackupPhase, common::Time},
     core::{
+        backup::size,
         follow::word,
         table::{age, ahead, table},
     },
 };
 
-use super::{BackupRow, ClaimRow, Overview, QueueRow, RepositoryRow, RestoreRow};
+use super::{BackupRow, ClaimRow, OrphanRow, Overview, QueueRow, RepositoryRow, RestoreRow};
 
 impl Overview {
     /// Tables, and a summary at the end. `program` is what people call this program.
@@ -23,6 +24,8 @@ impl Overview {
         self.part(&mut parts, &head, &self.queue, |row| (Some(&row.namespace), waiting(row, now)));
         let head = ["RESTORE", "FROM", "PHASE", "STEP", "DATA", "AGE", "STATUS"];
         self.part(&mut parts, &head, &self.restores, |row| (Some(&row.namespace), restore(row, now)));
+        let head = ["NOT USED ANY MORE", "REPOSITORY", "SNAPSHOTS", "SIZE"];
+        self.part(&mut parts, &head, &self.orphans, |row| (row.namespace.as_deref(), orphan(row)));
         let unprotected = self.unprotected.as_deref().unwrap_or_default();
         let head = ["NOT BACKED UP", "SIZE", "CLASS", "AGE"];
         self.part(&mut parts, &head, unprotected, |row| (Some(&row.namespace), claim(row, now)));
@@ -114,6 +117,16 @@ fn repository(row: &RepositoryRow, now: Time) -> Vec<String> {
         row.backups.to_string(),
         ago(row.last_reachable, now),
         row.problem.clone().unwrap_or_default(),
+    ]
+}
+
+fn orphan(row: &OrphanRow) -> Vec<String> {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    vec![
+        row.url.clone(),
+        format!("{}/{}", row.repository.kind.as_str(), row.repository.name),
+        or_none(row.snapshots.map(|count| count.to_string())),
+        or_none(row.bytes.map(size)),
     ]
 }
 

@@ -23,6 +23,7 @@ const CHECK_SUCCEEDED: Metric =
     Metric("repository_last_check_succeeded", "Whether all was checked and no error was found");
 const ERRORS: Metric = Metric("repository_check_errors", "Errors that the last check found");
 const SNAPSHOTS: Metric = Metric("repository_snapshots", "Snapshots at the last maintenance");
+const ORPHANED: Metric = Metric("repository_orphaned", "Whether no VolumeBackup goes there any more");
 const BYTES: Metric = Metric("repository_bytes", "Size at the last maintenance");
 
 /// Adds what these objects say.
@@ -59,5 +60,6 @@ fn add(page: &mut Page, kind: RepositoryKind, meta: &ObjectMeta, status: Option<
         page.add_some(SNAPSHOTS, &labels, repository.snapshots);
         page.add_some(BYTES, &labels, repository.bytes);
         page.add_some(ERRORS, &labels, repository.check_errors);
+        page.add_some(ORPHANED, &labels, repository.orphaned.then_some(1));
     }
 }

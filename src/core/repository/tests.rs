@@ -26,7 +26,7 @@ fn the_series_say_what_is_there() {
             "lastTransitionTime": "2026-09-24T12:00:00Z"}],
         "lastReachableAt": "2026-09-24T12:00:00Z", "nextMaintenance": "2026-09-25T12:00:00Z",
         "lastMaintenance": {"time": "2026-09-24T12:01:00Z", "succeeded": false, "forgotten": 2, "message": ""},
-        "repositories": {"media/radarr": {"id": "one", "snapshots": 7, "bytes": 1024}, "media/sonarr": {"id": "two"}},
+        "repositories": {"media/radarr": {"id": "one", "snapshots": 7, "bytes": 1024}, "media/sonarr": {"id": "two", "orphaned": true}},
     });
     let mut of_cluster = ClusterResticRepository::new("nas", serde_json::from_value(spec.clone()).unwrap());
     of_cluster.status = serde_json::from_value(status).unwrap();
@@ -202,6 +202,29 @@ fn a_new_cluster_finds_the_base() {
     place.subject.metadata.generation = Some(2);
     place.settle();
     assert_eq!(place.jobs, 4);
+}
+
+#[test]
+fn what_nobody_backs_up_into_any_more_is_told_and_kept() {
+    let mut place = Place::new(&json!({}));
+    place.base = Some("cccccccccccc");
+    place.settle();
+    let orphaned = |place: &Place| -> Vec<(String, bool)> {
+        place.subject.status.repositories.iter().map(|(url, one)| (url.clone(), one.orphaned)).collect()
+    };
+    let is = |url: &str, orphaned| (url.to_owned(), orphaned);
+    place.seen.known =
+        vec![("s3:https://nas/a/b".to_owned(), "1".to_owned()), ("s3:https://nas/c/d".to_owned(), "2".to_owned())];
+    place.settle();
+    assert_eq!(orphaned(&place), [is("s3:https://nas/a/b", false), is("s3:https://nas/c/d", false)]);
+    place.seen.known.pop();
+    place.settle();
+    assert_eq!(orphaned(&place), [is("s3:https://nas/a/b", false), is("s3:https://nas/c/d", true)]);
+    // Declared again, and not run yet.
+    place.seen.known.push(("s3:https://nas/c/d".to_owned(), String::new()));
+    place.settle();
+    assert_eq!(orphaned(&place), [is("s3:https://nas/a/b", false), is("s3:https://nas/c/d", false)]);
+    assert_eq!(place.subject.status.repositories["s3:https://nas/c/d"].id, "2");
 }
 
 #[test]
