@@ -162,7 +162,7 @@ async fn reconcile<K: Repository>(object: &K, ctx: &Context) -> Result<Action, P
                     name: &subject.errand(&ctx.cluster),
                     owner: subject.owner(),
                     run: &run,
-                    task,
+                    task: *task,
                     volume: subject.spec.volume.as_ref(),
                     mover: subject.spec.mover.clone().unwrap_or_default(),
                     deadline: DEADLINE,

@@ -82,7 +82,7 @@ pub fn verdict(word: &str, host: &str, snapshot: &str) -> Statement {
 /// What is to be stated after a backup; nothing in the usual case.
 pub fn of_run(task: &BackupTask, volumes: &[BackedUp]) -> Vec<Statement> {
     let host = |claim: &str| {
-        let volume = task.volumes.iter().find(|volume| volume.claim == claim).or(task.volumes.first());
+        let volume = task.volumes.iter().find(|volume| volume.claim == claim).or_else(|| task.volumes.first());
         volume.map_or("", |volume| &volume.host)
     };
     let is_bad = |volume: &BackedUp| {

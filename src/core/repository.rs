@@ -83,7 +83,7 @@ pub enum Step {
     /// Write this status.
     Write(Box<RepositoryStatus>),
     /// Go on with the mover that does this in this run.
-    Errand(Next, Task, String),
+    Errand(Next, Box<Task>, String),
     /// Look again after so long; the object is as it should be.
     Wait(Duration),
 }
@@ -255,7 +255,7 @@ pub fn next_step(subject: &Subject, cluster: &str, seen: &Observed, now: Time) -
             status.probed_at = Some(now);
             Step::Write(Box::new(status))
         }
-        next => Step::Errand(next, task, run),
+        next => Step::Errand(next, Box::new(task), run),
     }
 }
 
@@ -321,7 +321,7 @@ fn halted(subject: &Subject, seen: &Observed, phase: Option<RepositoryPhase>, su
     match errand::next(&seen.errand, None, |_| true) {
         Next::Nothing => {}
         Next::Wait => return Step::Wait(SOON),
-        next => return Step::Errand(next, Task::Probe, String::new()),
+        next => return Step::Errand(next, Box::new(Task::Probe), String::new()),
     }
     let mut status = handled(subject, seen);
     status.phase = phase.or(Some(RepositoryPhase::Unreachable));

@@ -23,7 +23,7 @@ pub(super) async fn tell(base: Option<&Restic>, statements: &[Statement]) {
         match lock::past_others(base, state).await {
             Ok(_) => tracing::info!(tags = statement.tags.join(" "), "the base's catalogue is told"),
             Err(problem) => {
-                tracing::warn!(%problem, tags = statement.tags.join(" "), "the base's catalogue cannot be told")
+                tracing::warn!(%problem, tags = statement.tags.join(" "), "the base's catalogue cannot be told");
             }
         }
     }

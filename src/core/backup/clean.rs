@@ -16,8 +16,10 @@ use crate::{
 };
 
 use super::{
-    Child, Observed, Place, Step, World, declared, hooks, results,
-    run::{SNAPSHOTTING, SOON, retry_at, staged_volumes, timeout, write},
+    Child, Observed, Place, Step, World,
+    attempt::{retry_at, staged_volumes, timeout},
+    declared, hooks, results,
+    steps::{SNAPSHOTTING, SOON, write},
     turn,
 };
 

@@ -25,7 +25,8 @@ use crate::{
 
 use super::{
     BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, hooks, results,
-    run::SNAPSHOTTING, turn, write_or_wait,
+    steps::{SNAPSHOTTING, write_or_wait},
+    turn,
 };
 
 /// How often what blocks is looked at again.

@@ -25,10 +25,7 @@ use crate::{
     },
 };
 
-use super::{
-    Note, Observed, Step, results,
-    run::{SNAPSHOTTING, SOON, fail, write},
-};
+use super::{Note, Observed, Step, results, steps::write};
 
 /// How long one of `after` is tried again that could not be run: the pod may be on its way to another node. In seconds.
 const PATIENCE: i64 = 120;
@@ -227,32 +224,8 @@ fn owed(backup: &VolumeBackup, run: &Run, pods: &[Pod]) -> Vec<Exec> {
     commands.filter_map(|index| command(backup, When::After, &hooks.after, index, pod)).collect()
 }
 
-/// How to go on when a command has ended.
-pub fn executed(backup: &VolumeBackup, exec: &Exec, outcome: &Executed, now: Time) -> Step {
-    let run = backup.status.as_ref().and_then(|status| status.run.as_ref());
-    let Some((run, hooks)) = run.and_then(|run| Some((run, run.hooks.as_ref()?))) else { return Step::Wait(SOON) };
-    let change = |message: Option<&str>, change: fn(&mut RunHooks)| {
-        write(backup, |status| {
-            status.message = message.map(str::to_owned).or_else(|| status.message.take());
-            _ = status.run.as_mut().and_then(|run| run.hooks.as_mut()).map(change);
-        })
-    };
-    match (exec.when, outcome) {
-        (When::Before, Executed::Succeeded) => change(Some(SNAPSHOTTING), |hooks| hooks.succeeded += 1),
-        (When::Before, Executed::Failed(words) | Executed::NotRun(words)) => {
-            let problem = Problem::new(Reason::HookFailed, format!("{} {words}", exec.title));
-            fail(backup, run, &Observed::default(), &problem, now)
-        }
-        (When::After, Executed::Succeeded) => {
-            change(None, |hooks| (hooks.done, hooks.try_until) = (hooks.done + 1, None))
-        }
-        (When::After, Executed::Failed(words)) => given_up(backup, &format!("{} {words}", exec.title)),
-        (When::After, Executed::NotRun(words)) => missed(backup, hooks, &exec.title, words, now),
-    }
-}
-
 /// One of `after` could not be run: tried again for a while.
-fn missed(backup: &VolumeBackup, hooks: &RunHooks, title: &str, words: &str, now: Time) -> Step {
+pub(super) fn missed(backup: &VolumeBackup, hooks: &RunHooks, title: &str, words: &str, now: Time) -> Step {
     match hooks.try_until {
         Some(until) if now < until => Step::Wait(AGAIN),
         Some(_) => given_up(backup, &format!("{title} {words}")),
@@ -266,7 +239,7 @@ fn missed(backup: &VolumeBackup, hooks: &RunHooks, title: &str, words: &str, now
 }
 
 /// One of `after` has failed: told, and the next one's turn.
-fn given_up(backup: &VolumeBackup, note: &str) -> Step {
+pub(super) fn given_up(backup: &VolumeBackup, note: &str) -> Step {
     let mut status = backup.status.clone().unwrap_or_default();
     let has_ended = status.phase == Some(BackupPhase::Cleaning);
     let VolumeBackupStatus { run, runs, .. } = &mut status;

@@ -4,8 +4,10 @@
 //! repository) and `Cleaning` (everything temporary is deleted, in order). Its id names everything that it makes, so
 //! a controller that starts anew finds what an earlier one left and goes on.
 
+mod attempt;
 mod clean;
 mod declared;
+mod executed;
 mod guard;
 mod hooks;
 mod known;
@@ -13,6 +15,7 @@ mod mover;
 mod results;
 mod run;
 mod series;
+mod steps;
 mod turn;
 
 use k8s_openapi::api::{
@@ -40,7 +43,8 @@ use crate::{
 };
 
 pub use declared::{claim_names, repository_keys};
-pub use hooks::{Exec, Executed, When, executed, hooks_are_due, owed_hooks, owes_hooks};
+pub use executed::executed;
+pub use hooks::{Exec, Executed, When, hooks_are_due, owed_hooks, owes_hooks};
 pub(crate) use known::{good_snapshots, not_good_snapshots};
 pub(crate) use mover::rate_limits;
 pub use results::{FRESH, LAST_RUN, not_good};
@@ -249,7 +253,7 @@ pub fn is_queued(backup: &VolumeBackup, now: Time) -> bool {
 
 fn next_attempt_at(backup: &VolumeBackup, now: Time) -> Option<Time> {
     let status = backup.status.as_ref().filter(|status| status.phase == Some(BackupPhase::Cleaning))?;
-    run::retry_at(backup, status.run.as_ref()?, now)
+    attempt::retry_at(backup, status.run.as_ref()?, now)
 }
 
 /// The object as the owner of a run's children.
@@ -290,11 +294,6 @@ pub fn asked_to_accept<'a>(backup: &VolumeBackup, message: &'a str) -> Option<&'
 /// The first characters of an id, as people see it.
 pub(crate) fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
-}
-
-/// Writes the status if it says something new, or waits.
-fn write_or_wait(backup: &VolumeBackup, status: VolumeBackupStatus, wait: std::time::Duration) -> Step {
-    if backup.status.as_ref() == Some(&status) { Step::Wait(wait) } else { Step::Write(Box::new(status), None) }
 }
 
 #[cfg(test)]

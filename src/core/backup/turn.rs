@@ -14,7 +14,7 @@ use crate::{
     core::queue::{Running, Urgency, Waiting},
 };
 
-use super::{Observed, Step, running, write_or_wait};
+use super::{Observed, Step, running, steps::write_or_wait};
 
 /// How often a run that waits asks again, in case that nobody told it of a free place.
 pub(super) const QUEUE: Duration = Duration::from_secs(15);

@@ -70,7 +70,7 @@ impl Plan<'_> {
             None => return self.wait(SOON, words::doing(&self.status)),
         };
         match &self.seen.resolving.state {
-            MoverState::Absent => Step::StartMover(Which::Resolve, self.resolve_task(source), vec![]),
+            MoverState::Absent => Step::StartMover(Which::Resolve, Box::new(self.resolve_task(source)), vec![]),
             MoverState::Waiting(why) => self.wait_for_mover(None, Some(why)),
             MoverState::Running { .. } => self.wait_for_mover(None, None),
             MoverState::Finished(Answer { repository, outcome: Outcome::Resolved(found) }) => {
@@ -191,7 +191,7 @@ impl Plan<'_> {
             path: mount(&volume.claim),
             read_only: false,
         });
-        Step::StartMover(Which::Restore, Task::Restore(task), mounts.collect())
+        Step::StartMover(Which::Restore, Box::new(Task::Restore(task)), mounts.collect())
     }
 
     fn filled(&self, restored: &[Restored]) -> Step {

@@ -160,7 +160,7 @@ pub enum Step {
     /// Add or remove the finalizer.
     Finalizer(bool),
     /// Create the Secret and the Job of a mover.
-    StartMover(Which, Task, Vec<Mount>),
+    StartMover(Which, Box<Task>, Vec<Mount>),
     /// Delete the Job and the Secret of a mover.
     RemoveMover(Which),
     /// Create a claim of ours in the operator's namespace.
