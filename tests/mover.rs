@@ -413,7 +413,7 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 fn resolve(volume: &Path, selection: Selection) -> Task {
-    Task::Resolve(ResolveTask { volumes: vec![backup_volume(volume)], selection, not_good: vec![], good: vec![] })
+    Task::Resolve(ResolveTask { volumes: vec![backup_volume(volume)], selection, not_good: vec![], accepted: vec![] })
 }
 
 #[test]
@@ -545,7 +545,7 @@ fn a_full_cache_is_gone_on_without() {
 fn maintain(volume: &Path, last: u32) -> Task {
     let retention = Retention { last: Some(last), ..Retention::default() };
     let history = History { host: "media".to_owned(), path: volume.to_str().unwrap().to_owned(), retention };
-    Task::Maintain(MaintainTask { histories: vec![history], not_good: vec![], good: vec![] })
+    Task::Maintain(MaintainTask { histories: vec![history], not_good: vec![], accepted: vec![] })
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn retention_is_restics() {
         let tags = tag.map(|tag| format!("t{tag}")).into_iter().collect();
         let retention = Retention { last, hourly, daily, weekly, monthly, yearly, within, tags };
         let history = History { host: "media".to_owned(), path: volume.to_str().unwrap().to_owned(), retention };
-        let task = MaintainTask { histories: vec![history], not_good: vec![], good: vec![] };
+        let task = MaintainTask { histories: vec![history], not_good: vec![], accepted: vec![] };
         let gone = retention::expired(&snapshots, &task, chrono::Utc::now());
         let mut ours: Vec<_> = snapshots.iter().map(|one| one.id.clone()).filter(|id| !gone.contains(id)).collect();
         // The one thing that we do and restic does not: the newest stays, whatever its tags.

@@ -100,8 +100,8 @@ pub fn of_run(task: &BackupTask, volumes: &[BackedUp]) -> Vec<Statement> {
 }
 
 /// The snapshots that do not count as good: those that the status says so of, and those of which these statements do,
-/// save where it is known better.
-pub fn not_good(status: &[String], stated: &[Snapshot], good: &[String]) -> Vec<String> {
+/// save those that were accepted since.
+pub fn not_good(status: &[String], stated: &[Snapshot], accepted: &[String]) -> Vec<String> {
     let mut newest: BTreeMap<&str, (Time, bool)> = BTreeMap::new();
     for statement in stated {
         let bad = statement.has_tag(NOT_GOOD);
@@ -112,7 +112,7 @@ pub fn not_good(status: &[String], stated: &[Snapshot], good: &[String]) -> Vec<
         }
     }
     let stated = newest.into_iter().filter(|(_, (_, bad))| *bad).map(|(snapshot, _)| snapshot);
-    let mut all: Vec<String> = stated.map(str::to_owned).filter(|snapshot| !good.contains(snapshot)).collect();
+    let mut all: Vec<String> = stated.map(str::to_owned).filter(|snapshot| !accepted.contains(snapshot)).collect();
     all.extend_from_slice(status);
     all.sort_unstable();
     all.dedup();

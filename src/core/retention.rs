@@ -118,7 +118,7 @@ mod tests {
         MaintainTask {
             histories: vec![history],
             not_good: not_good.iter().map(|&id| id.to_owned()).collect(),
-            good: vec![],
+            accepted: vec![],
         }
     }
 

@@ -299,8 +299,8 @@ mod tests {
     /// When a clock on the wall shows this minute of a day: the first time where it does so twice, and right after the
     /// change where it never does.
     fn shown(zone: Tz, wall: chrono::NaiveDateTime) -> Time {
-        let minutes = (0..).map(|minute| wall + chrono::Duration::minutes(minute));
-        minutes.filter_map(|wall| zone.from_local_datetime(&wall).earliest()).next().unwrap().to_utc()
+        let mut minutes = (0..).map(|minute| wall + chrono::Duration::minutes(minute));
+        minutes.find_map(|wall| zone.from_local_datetime(&wall).earliest()).unwrap().to_utc()
     }
 
     fn days(year: i32) -> impl Iterator<Item = chrono::NaiveDate> {

@@ -155,9 +155,9 @@ pub struct ResolveTask {
     /// Snapshots that are known not to be good (ids in full): chosen only by their id.
     #[serde(default)]
     pub not_good: Vec<String>,
-    /// Snapshots that are known to be good, whatever the base's catalogue says.
-    #[serde(default)]
-    pub good: Vec<String>,
+    /// Snapshots that were accepted as good, which the base's catalogue does not know yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<String>,
 }
 
 /// Which snapshot.
@@ -208,9 +208,9 @@ pub struct MaintainTask {
     /// Snapshots that are known not to be good: they do not count as kept ones.
     #[serde(default)]
     pub not_good: Vec<String>,
-    /// Snapshots that are known to be good, whatever the base's catalogue says.
-    #[serde(default)]
-    pub good: Vec<String>,
+    /// Snapshots that were accepted as good, which the base's catalogue does not know yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<String>,
 }
 
 /// Check the repository: its structure always, and a part of the data where one is named.

@@ -33,7 +33,7 @@ pub(super) async fn tell(base: Option<&Restic>, statements: &[Statement]) {
 pub(super) async fn not_good(
     base: Option<&Restic>,
     status: &[String],
-    good: &[String],
+    accepted: &[String],
 ) -> Result<Vec<String>, Failure> {
     let stated: Vec<Snapshot> = match base {
         Some(base) => base.json(&arguments::verdicts()).await.map_err(|failure| match failure.kind {
@@ -42,5 +42,5 @@ pub(super) async fn not_good(
         })?,
         None => vec![],
     };
-    Ok(catalogue::not_good(status, &stated, good))
+    Ok(catalogue::not_good(status, &stated, accepted))
 }

@@ -25,7 +25,7 @@ pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &MaintainT
     let repository = restic.repository_id().await;
     let mut expired = retention::expired(&snapshots, task, Utc::now());
     if !expired.is_empty() {
-        let not_good = catalogue::not_good(base, &task.not_good, &task.good).await?;
+        let not_good = catalogue::not_good(base, &task.not_good, &task.accepted).await?;
         expired = retention::expired(&snapshots, &MaintainTask { not_good, ..task.clone() }, Utc::now());
     }
     let mut batches = expired.chunks(AT_ONCE).peekable();

@@ -73,7 +73,7 @@ fn a_cluster_that_knows_nothing_takes_no_snapshot_that_was_not_good() {
     // Someone accepts it, which the status knows first, and after the next run everyone.
     let mut knowing = resolve(&volume, Selection::default());
     if let Task::Resolve(task) = &mut knowing {
-        task.good = vec![suspect.clone()];
+        task.accepted = vec![suspect.clone()];
     }
     let known = under_base(&place, &knowing).answer.outcome;
     assert!(matches!(&known, Outcome::Resolved(found) if found[0].snapshot == suspect), "{known:?}");

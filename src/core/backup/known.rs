@@ -9,8 +9,8 @@ pub(crate) fn not_good_snapshots(backup: &VolumeBackup, key: &RepositoryKey) -> 
     bad.filter_map(|run| run.snapshot.clone()).collect()
 }
 
-/// The newest good snapshots.
-pub(crate) fn good_snapshots(backup: &VolumeBackup, key: &RepositoryKey) -> Vec<String> {
-    let snapshots = backup.status.iter().flat_map(|status| &status.snapshots);
-    snapshots.filter(|known| known.repository == *key).map(|known| known.id.clone()).collect()
+/// Snapshots that were accepted as good, which the base's catalogue does not know yet.
+pub(crate) fn accepted_snapshots(backup: &VolumeBackup, key: &RepositoryKey) -> Vec<String> {
+    let runs = backup.status.iter().flat_map(|status| &status.runs);
+    runs.filter(|run| run.accepted && run.repository == *key).filter_map(|run| run.snapshot.clone()).collect()
 }

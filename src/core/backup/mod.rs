@@ -45,7 +45,7 @@ use crate::{
 pub use declared::{claim_names, repository_keys};
 pub use executed::executed;
 pub use hooks::{Exec, Executed, When, hooks_are_due, owed_hooks, owes_hooks};
-pub(crate) use known::{good_snapshots, not_good_snapshots};
+pub(crate) use known::{accepted_snapshots, not_good_snapshots};
 pub(crate) use mover::rate_limits;
 pub use results::{FRESH, LAST_RUN, not_good};
 pub(crate) use results::{size, summary};

@@ -19,7 +19,9 @@ use crate::{
     },
 };
 
-use super::{Child, Observed, SeenMover, Step, World, credentials_name, guard, job_name, owner, results, staging};
+use super::{
+    Child, Observed, SeenMover, Step, World, credentials_name, guard, job_name, known, owner, results, staging,
+};
 
 /// The shortest time that a mover gets, in seconds, however late it starts.
 const SHORTEST_MOVER: i64 = 60;
@@ -81,7 +83,7 @@ fn mover_job(
         create_under_base: base.clone().filter(|_| results::may_create(backup, key)),
         guards: run.claims.iter().filter_map(|claim| guard::of(backup, claim, key)).collect(),
         places: places(backup, key, &targets),
-        accepted: accepted(backup, key),
+        accepted: known::accepted_snapshots(backup, key),
         exclude: backup.spec.exclude.clone(),
         exclude_if_present: backup.spec.exclude_if_present.clone(),
         exclude_caches: backup.spec.exclude_caches,
@@ -118,12 +120,6 @@ fn places(backup: &VolumeBackup, key: &RepositoryKey, targets: &[BackupTarget]) 
         path: target.path.clone(),
     };
     targets.iter().filter(is_new).map(place).collect()
-}
-
-/// Snapshots that someone accepted since the last run.
-fn accepted(backup: &VolumeBackup, key: &RepositoryKey) -> Vec<String> {
-    let runs = backup.status.iter().flat_map(|status| &status.runs);
-    runs.filter(|run| run.accepted && run.repository == *key).filter_map(|run| run.snapshot.clone()).collect()
 }
 
 /// Where the claims' snapshots go, as it stood when the run started.

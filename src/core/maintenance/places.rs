@@ -54,7 +54,7 @@ pub fn places<'a>(
                 backup: (object.namespace().unwrap_or_default(), object.name_any()),
                 claims: known.targets.iter().map(|target| target.claim.clone()).collect(),
                 busy: false,
-                task: MaintainTask { histories: vec![], not_good: vec![], good: vec![] },
+                task: MaintainTask { histories: vec![], not_good: vec![], accepted: vec![] },
                 is_used: false,
             });
             let last = places.len() - 1;
@@ -63,7 +63,7 @@ pub fn places<'a>(
         place.busy |= busy;
         place.is_used |= known.last_success.is_some() || known.id.is_some();
         place.task.not_good.extend(backup::not_good_snapshots(object, key));
-        place.task.good.extend(backup::good_snapshots(object, key));
+        place.task.accepted.extend(backup::accepted_snapshots(object, key));
         place.task.histories.extend(histories);
     }
     for place in &mut places {

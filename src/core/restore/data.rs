@@ -122,7 +122,7 @@ impl Plan<'_> {
             volumes: source.targets.clone(),
             selection: Selection { id: spec.snapshot.clone(), as_of: spec.as_of, previous: spec.previous.unwrap_or(0) },
             not_good: backup.clone().flat_map(|of| backup::not_good_snapshots(of, &source.repository)).collect(),
-            good: backup.flat_map(|of| backup::good_snapshots(of, &source.repository)).collect(),
+            accepted: backup.flat_map(|of| backup::accepted_snapshots(of, &source.repository)).collect(),
         })
     }
 
