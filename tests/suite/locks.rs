@@ -53,8 +53,10 @@ impl App {
             .expect("a number")
     }
 
-    fn write(&self) {
-        on_node(&["sh", "-c", &format!("dd if=/dev/urandom of={}/file bs=1M count=6 2>/dev/null && sync", self.data)]);
+    /// New data: at half a MiB a second, so much takes restic twice as many seconds.
+    fn write(&self, mib: usize) {
+        let file = format!("{}/file", self.data);
+        on_node(&["sh", "-c", &format!("dd if=/dev/urandom of={file} bs=1M count={mib} 2>/dev/null && sync")]);
     }
 
     fn pod(&self) -> Option<String> {
@@ -105,7 +107,8 @@ impl App {
 
     /// One run that is killed, and one after it. Most while restic holds its lock, every fourth at whatever moment.
     fn round(&self, victim: Victim, wanted: bool, random: &mut Random, locked: &AtomicUsize) {
-        self.write();
+        // Enough for the blow to come in time where the machine is busy.
+        self.write(30);
         let before = self.locks();
         let token = request_run(&self.namespace, "app");
         eventually("the mover has a lock, or the run is over", SOON, || {
@@ -127,6 +130,7 @@ impl App {
         assert!(left <= allowed, "a lock is left: {status:#}");
         locked.fetch_add(usize::from(held && struck), Ordering::Relaxed);
 
+        self.write(1);
         let token = request_run(&self.namespace, "app");
         let next = eventually("the next run ends", LATEST, || has_run(&self.namespace, "app", &token));
         assert_eq!(next["lastResult"], "Succeeded", "after {victim:?}: {next:#}");
@@ -161,7 +165,7 @@ fn declare(index: usize, repositories: &str) -> App {
     namespace(&namespace_of);
     apply(&app(&namespace_of, "app", "ceph-block"));
     running(&namespace_of, "app");
-    let spec = "spec: {retries: 0, repositoryRefs: [{name: locks}], ";
+    let spec = "spec: {retries: 0, shrinkGuard: 0%, repositoryRefs: [{name: locks}], ";
     apply(&backup(&namespace_of, "app").replace("spec: {", spec));
     App {
         data: mounted_at(&namespace_of, "app"),

@@ -11,7 +11,7 @@ use crate::{
     },
     core::{
         catalogue::Place,
-        driver,
+        destination, driver,
         job::{self, Mount, MoverJob},
         problem::{Problem, Reason},
         slots,
@@ -82,7 +82,9 @@ fn mover_job(
         volumes: targets.iter().filter(|target| run.claims.contains(&target.claim)).map(volume).collect(),
         create_under_base: base.clone().filter(|_| results::may_create(backup, key)),
         guards: run.claims.iter().filter_map(|claim| guard::of(backup, claim, key)).collect(),
-        places: places(backup, key, &targets),
+        // A repository that is its own base says by itself what is in it; and whoever else reads it, as VolSync does,
+        // might take what is stated for data.
+        places: if destination::is_fixed(&spec.url) { vec![] } else { places(backup, key, &targets) },
         accepted: known::accepted_snapshots(backup, key),
         exclude: backup.spec.exclude.clone(),
         exclude_if_present: backup.spec.exclude_if_present.clone(),
