@@ -22,11 +22,11 @@ type imageFlags struct {
 func buildImage(args []string) error {
 	var f imageFlags
 	_, _, err := parse("build-image", args, func(flags *flag.FlagSet) {
-		flags.StringVar(&f.kind, "kind", "release", "release: the operator; test: the suites' helper image")
+		flags.StringVar(&f.kind, "kind", "release", "release: the operator; test: the suites' helper image; volsync: what VolSync runs in its movers")
 		flags.StringVar(&f.binary, "binary", "", "release: the static strongroom binary")
 		flags.StringVar(&f.connect, "connect", "", "test: the static development Connect server (optional)")
 		flags.StringVar(&f.version, "version", "dev", "release: version label and tag")
-		flags.StringVar(&f.image, "image", "", "the image's name (default ghcr.io/strongroom/strongroom:VERSION or localhost/strongroom-test:dev)")
+		flags.StringVar(&f.image, "image", "", "the image's name (default ghcr.io/strongroom/strongroom:VERSION or localhost/…:dev)")
 		flags.StringVar(&f.output, "output", "", "the OCI archive to write (default: in the cache)")
 	})
 	if err != nil {
@@ -40,8 +40,10 @@ func buildImage(args []string) error {
 		return buildRelease(f)
 	case "test":
 		return buildTest(f)
+	case "volsync":
+		return buildVolsync(f)
 	}
-	return fmt.Errorf("--kind %q: there are release and test", f.kind)
+	return fmt.Errorf("--kind %q: there are release, test and volsync", f.kind)
 }
 
 func buildRelease(f imageFlags) error {
@@ -87,6 +89,24 @@ func buildTest(f imageFlags) error {
 		return err
 	}
 	if err := image.Test(name, f.connect, output); err != nil {
+		return err
+	}
+	_, err = report(name, output)
+	return err
+}
+
+func buildVolsync(f imageFlags) error {
+	if err := programs.Ensure(os.Stdout, programs.ForVolsyncImage); err != nil {
+		return err
+	}
+	if err := programs.Build(os.Stdout, programs.Restic, programs.Volsync); err != nil {
+		return err
+	}
+	name, output, err := target(f, "localhost/volsync-mover:dev", "volsync-mover.tar")
+	if err != nil {
+		return err
+	}
+	if err := image.Volsync(name, output); err != nil {
 		return err
 	}
 	_, err = report(name, output)

@@ -86,8 +86,8 @@ func (p program) build(out io.Writer, label string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if p.crds.module != "" {
-		if err := p.crds.copy(filepath.Join(root, p.module), crdsBeside(path)); err != nil {
+	for _, f := range p.beside {
+		if err := f.copy(filepath.Join(root, p.module), beside(path, f.folder)); err != nil {
 			return err
 		}
 	}
@@ -127,27 +127,27 @@ func runWithProgress(cmd *exec.Cmd, out io.Writer, label string) error {
 	}
 }
 
-// copy takes definitions out of the module that publishes them.
-func (c crds) copy(moduleDir, target string) error {
-	download := exec.Command("go", "mod", "download", c.module)
+// copy takes files out of the module that publishes them.
+func (f files) copy(moduleDir, target string) error {
+	download := exec.Command("go", "mod", "download", f.module)
 	download.Dir = moduleDir
 	if raw, err := download.CombinedOutput(); err != nil {
-		return fmt.Errorf("fetching the definitions of %s: %w\n%s", c.module, err, tail(string(raw), 5))
+		return fmt.Errorf("fetching the files of %s: %w\n%s", f.module, err, tail(string(raw), 5))
 	}
-	list := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", c.module)
+	list := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", f.module)
 	list.Dir = moduleDir
 	raw, err := list.Output()
 	if err != nil {
-		return fmt.Errorf("finding the definitions of %s: %w", c.module, err)
+		return fmt.Errorf("finding the files of %s: %w", f.module, err)
 	}
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(raw)), c.files))
-	if err != nil || len(files) == 0 {
-		return fmt.Errorf("no %s in %s (%v)", c.files, strings.TrimSpace(string(raw)), err)
+	found, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(raw)), f.pattern))
+	if err != nil || len(found) == 0 {
+		return fmt.Errorf("no %s in %s (%v)", f.pattern, strings.TrimSpace(string(raw)), err)
 	}
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err
 	}
-	for _, file := range files {
+	for _, file := range found {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return err

@@ -86,11 +86,22 @@ func CRDs() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return crdsBeside(path), nil
+	return beside(path, definitions), nil
 }
 
-// crdsBeside is the folder with the definitions that come with a program.
-func crdsBeside(path string) string { return filepath.Join(filepath.Dir(filepath.Dir(path)), "crds") }
+// Script is a script that comes with a program, for one of its images.
+func Script(program, name string) (string, error) {
+	path, err := Path(program)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(beside(path, scripts), name), nil
+}
+
+// beside is a folder that lies beside a program's.
+func beside(path, folder string) string {
+	return filepath.Join(filepath.Dir(filepath.Dir(path)), folder)
+}
 
 func (p program) path() (string, error) {
 	cache, err := state.Cache()

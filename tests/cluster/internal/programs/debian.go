@@ -59,6 +59,14 @@ var ForTestImage = append([]Package{
 	{Name: "acl", Probe: "setfacl"},
 }, ForImages...)
 
+// ForVolsyncImage adds what VolSync's script calls.
+var ForVolsyncImage = append([]Package{
+	{Name: "bash", Probe: "bash"},
+	{Name: "coreutils", Probe: "realpath"},
+	{Name: "grep", Probe: "grep"},
+	{Name: "mawk", Probe: "awk"},
+}, ForImages...)
+
 // Ensure installs what is missing where that is possible, and else names it with the command that does.
 func Ensure(out io.Writer, packages []Package) error {
 	// A user's PATH often lacks the folders of root's programs.

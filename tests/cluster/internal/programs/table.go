@@ -15,10 +15,11 @@ const (
 	Kubectl    Group = "kubectl"
 	RestServer Group = "rest-server"
 	Eso        Group = "eso"
+	Volsync    Group = "volsync"
 )
 
 // Groups lists all of them, in the order in which they are built.
-var Groups = []Group{Cluster, Sanity, Restic, Helm, Kubectl, RestServer, Eso}
+var Groups = []Group{Cluster, Sanity, Restic, Helm, Kubectl, RestServer, Eso, Volsync}
 
 // KnownGroup tells whether a name is one of them.
 func KnownGroup(name string) bool { return slices.Contains(Groups, Group(name)) }
@@ -29,16 +30,25 @@ type program struct {
 	pkg     string
 	module  string   // folder with go.mod, from the root of the checkout
 	sources []string // folders of our own that the binary is made of; they are part of the cache key
-	crds    crds     // definitions that are laid beside the binary
+	beside  []files  // what is laid beside the binary
 }
 
-// crds are files inside a module.
-type crds struct{ module, files string }
+// files are inside a module, and go into a folder of this name.
+type files struct{ folder, module, pattern string }
+
+const (
+	// definitions is the folder beside a program that has the definitions of its kinds.
+	definitions = "crds"
+	// scripts is the folder beside a program that has what its images run.
+	scripts = "scripts"
+)
 
 const (
 	clusterModule = "tests/cluster"
 	esoModule     = "tests/peers/eso"
 	eso           = "github.com/external-secrets/external-secrets"
+	volsyncModule = "tests/peers/volsync"
+	volsync       = "github.com/backube/volsync"
 	// kubeVersion is what the programs report; it must match go.mod.
 	kubeVersion = "v1.36.4"
 )
@@ -69,13 +79,17 @@ var table = map[Group][]program{
 	RestServer: {{name: "rest-server", pkg: "github.com/restic/rest-server/cmd/rest-server", module: clusterModule + "/rest-server"}},
 	Eso: {{
 		name: "external-secrets", pkg: eso, module: esoModule, sources: []string{esoModule},
-		crds: crds{module: eso, files: "config/crds/bases/*external-secrets.io_*.yaml"},
+		beside: []files{{definitions, eso, "config/crds/bases/*external-secrets.io_*.yaml"}},
+	}},
+	Volsync: {{
+		name: "volsync", pkg: volsync + "/cmd", module: volsyncModule,
+		beside: []files{{definitions, volsync, "config/crd/bases/*.yaml"}, {scripts, volsync, "mover-restic/entry.sh"}},
 	}},
 }
 
 var kubectl = program{
 	name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", module: clusterModule,
-	crds: crds{module: "github.com/kubernetes-csi/external-snapshotter/client/v8", files: "config/crd/*.k8s.io_*.yaml"},
+	beside: []files{{definitions, "github.com/kubernetes-csi/external-snapshotter/client/v8", "config/crd/*.k8s.io_*.yaml"}},
 }
 
 // csiDriver is ours, so its cache key holds its sources too.
