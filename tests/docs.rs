@@ -219,6 +219,8 @@ The condition `Ready` of every object says in its message what is wrong, which o
                 let (reason, meaning, remedy) = backup::not_good(result).unwrap();
                 row(effect::AFTER_A_RUN, reason, meaning, remedy);
             }
+            let (reason, meaning, remedy) = backup::other_writer();
+            row(effect::BESIDE_ANOTHER, reason, meaning, remedy);
         }
     }
     generated("docs/messages.md", &page, "docs");

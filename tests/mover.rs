@@ -5,6 +5,8 @@
 mod catalogue;
 #[path = "mover/locks.rs"]
 mod locks;
+#[path = "mover/others.rs"]
+mod others;
 #[path = "support/restic.rs"]
 mod restic;
 #[path = "support/tree.rs"]
@@ -30,7 +32,7 @@ use strongroom::{
     core::task::{
         ANSWER_ENV, Answer, BASE_URL_ENV, BackedUp, BackupTask, BackupVolume, CheckTask, Failure, FailureKind, History,
         MAX_ANSWER, MaintainTask, Outcome, Part, RESTIC_ENV, RateLimits, ResolveTask, RestoreTask, RestoreTaskVolume,
-        Selection, TASK_ENV, Task, Told,
+        Selection, TASK_ENV, Task, Told, Watch,
     },
 };
 
@@ -141,6 +143,7 @@ fn backup_of(volume: &Path) -> BackupTask {
         exclude_if_present: vec![],
         exclude_caches: false,
         limits: RateLimits::default(),
+        watch: None,
     }
 }
 
@@ -544,7 +547,13 @@ fn a_full_cache_is_gone_on_without() {
 
 fn maintain(volume: &Path, last: u32) -> Task {
     let retention = Retention { last: Some(last), ..Retention::default() };
-    let history = History { host: "media".to_owned(), path: volume.to_str().unwrap().to_owned(), retention };
+    let history = History {
+        host: "media".to_owned(),
+        path: volume.to_str().unwrap().to_owned(),
+        backup: "media/app".to_owned(),
+        retention,
+        watch: Watch::default(),
+    };
     Task::Maintain(MaintainTask { histories: vec![history], not_good: vec![], accepted: vec![] })
 }
 

@@ -21,7 +21,7 @@ use strongroom::{
         },
         retention,
         sensitive::{Sensitive, SensitiveMap},
-        task::{CA_ENV, FailureKind, History, MaintainTask},
+        task::{CA_ENV, FailureKind, History, MaintainTask, Watch},
     },
 };
 use tls::Authority;
@@ -210,7 +210,13 @@ fn retention_is_restics() {
         let within = hours.map(|hours| strongroom::api::common::Duration::from_secs(hours * 3600));
         let tags = tag.map(|tag| format!("t{tag}")).into_iter().collect();
         let retention = Retention { last, hourly, daily, weekly, monthly, yearly, within, tags };
-        let history = History { host: "media".to_owned(), path: volume.to_str().unwrap().to_owned(), retention };
+        let history = History {
+            host: "media".to_owned(),
+            path: volume.to_str().unwrap().to_owned(),
+            backup: "media/radarr".to_owned(),
+            retention,
+            watch: Watch::default(),
+        };
         let task = MaintainTask { histories: vec![history], not_good: vec![], accepted: vec![] };
         let gone = retention::expired(&snapshots, &task, chrono::Utc::now());
         let mut ours: Vec<_> = snapshots.iter().map(|one| one.id.clone()).filter(|id| !gone.contains(id)).collect();

@@ -485,7 +485,7 @@ pub struct BackupRepositoryStatus {
     /// When the last good run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success: Option<Time>,
-    /// `Fresh` and `LastRunSucceeded`.
+    /// `Fresh` and `LastRunSucceeded`; `OtherWriter` while another program writes the same history.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

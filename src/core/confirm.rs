@@ -8,7 +8,7 @@ use crate::{
         common::RepositoryKind,
     },
     core::{
-        backup::{self, LAST_RUN},
+        backup::{self, LAST_RUN, OTHER_WRITER},
         conditions,
         repository::Subject,
     },
@@ -24,11 +24,13 @@ pub struct Question {
 }
 
 /// What a `VolumeBackup` asks: whether a history may go elsewhere, whether another repository is right, whether there
-/// may be so little.
+/// may be so little, whether another program has stopped to write there.
 pub fn of_backup(backup: &VolumeBackup) -> Vec<Question> {
     let Some(status) = &backup.status else { return vec![] };
     let ready = conditions::get(&status.conditions, conditions::READY);
-    let last = status.repositories.iter().filter_map(|of| conditions::get(&of.conditions, LAST_RUN));
+    let of_repositories =
+        |type_| status.repositories.iter().filter_map(move |of| conditions::get(&of.conditions, type_));
+    let last = of_repositories(LAST_RUN).chain(of_repositories(OTHER_WRITER));
     let suspects = status.runs.iter().filter(|record| record.result == RunResult::Suspect);
     let messages = ready.into_iter().chain(last).map(|condition| &condition.message);
     questions(messages.chain(suspects.filter_map(|record| record.message.as_ref())), |message| {

@@ -141,6 +141,12 @@ pub fn is_fixed(template: &str) -> bool {
     !template.contains("{{") && !template.contains("{%")
 }
 
+/// Whether what is written has the identity of another program: one that is the same for everyone.
+pub fn continues_another(spec: &RepositorySpec) -> bool {
+    let identity = spec.identity.clone().unwrap_or_default();
+    [identity.host, identity.path].iter().all(|part| part.as_deref().is_some_and(is_fixed))
+}
+
 /// A URL without the user and password that it may hold.
 pub fn public_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };

@@ -56,6 +56,8 @@ pub struct Effect {
 pub const WAITS: &str = "as it was: it waits";
 /// How a run of a `VolumeBackup` ended: its declaration stays as good as it was.
 pub const AFTER_A_RUN: Effect = Effect { phase: "Idle", ready: "True, and LastRunSucceeded False", stalled: false };
+/// While another program writes what a `VolumeBackup` writes.
+pub const BESIDE_ANOTHER: Effect = Effect { phase: "Idle", ready: "True, and OtherWriter True", stalled: false };
 /// A restore has ended with it, and everything was put back.
 pub const FAILED: Effect = Effect { phase: "Failed", ready: "False", stalled: true };
 

@@ -14,7 +14,7 @@ use crate::{
     core::{
         errand::{self, Next},
         mover_state::MoverState,
-        names,
+        names, others,
         problem::{Class, Problem},
         repository::Subject,
         schedule::{self, Schedule},
@@ -321,6 +321,11 @@ fn enter_outcome(subject: &Subject, known: &mut ResticRepositoryStatus, outcome:
     match outcome {
         Outcome::Maintained(done) => {
             (known.snapshots, known.bytes) = (Some(done.kept), Some(done.bytes));
+            if let Some(held) = &done.held {
+                let backup = held.backup.split_once('/').unwrap_or_default();
+                let words = others::words("this URL", (&held.host, &held.path), backup, &held.written);
+                return (false, done.forgotten, words);
+            }
             (true, done.forgotten, format!("{} snapshots forgotten, {} kept", done.forgotten, done.kept))
         }
         Outcome::Checked(done) => {

@@ -27,6 +27,7 @@ pub mod names;
 pub mod near;
 #[cfg(test)]
 pub(crate) mod odd;
+pub mod others;
 pub mod overview;
 pub mod problem;
 pub mod queue;

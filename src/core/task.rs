@@ -99,6 +99,20 @@ pub struct BackupTask {
     /// Limits in KiB a second.
     #[serde(default)]
     pub limits: RateLimits,
+    /// Whether to look for another program that writes the same history: one more start of restic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
+}
+
+/// By what the snapshots of another program are told from what came before us.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Watch {
+    /// Since when the history is ours, at the latest: the oldest of our snapshots that is there may tell more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Until when someone accepted what another program wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Time>,
 }
 
 /// What the last good backup of a claim had, and the least share of it that is no reason for suspicion.
@@ -238,8 +252,45 @@ pub struct History {
     pub host: String,
     /// Path.
     pub path: String,
+    /// Namespace and name of the `VolumeBackup` that declares it.
+    pub backup: String,
     /// What is kept.
     pub retention: Retention,
+    /// How another program that writes it too is known.
+    #[serde(default)]
+    pub watch: Watch,
+}
+
+/// Whether another program writes the same history.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub enum Others {
+    /// None does.
+    None,
+    /// One does.
+    Wrote(Written),
+}
+
+/// The newest snapshot of another program.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Written {
+    /// The beginning of its id.
+    pub snapshot: String,
+    /// When it was made.
+    pub time: Time,
+}
+
+/// A history that another program writes too, so that nothing of it was forgotten.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Held {
+    /// Host.
+    pub host: String,
+    /// Path.
+    pub path: String,
+    /// Namespace and name of the `VolumeBackup` that declares it.
+    pub backup: String,
+    /// What was written.
+    pub written: Written,
 }
 
 /// What a mover answers.
@@ -307,6 +358,9 @@ pub struct BackedUp {
     /// Why it failed, or the first paths that could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Whether another program writes the same history, where that was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<Others>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -353,6 +407,9 @@ pub struct Maintained {
     pub forgotten: i64,
     /// Size of the repository in bytes.
     pub bytes: i64,
+    /// The first history that another program writes too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
 }
 
 /// What a check found.

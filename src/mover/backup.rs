@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Instant};
 
+use chrono::Utc;
 use tokio::sync::mpsc;
 
 use super::{catalogue, create, lock, report::Report, volume};
@@ -9,12 +10,13 @@ use crate::{
     clients::restic::Restic,
     core::{
         catalogue::of_run,
+        others,
         restic::{
             arguments::{self, Locks, Root},
             failure::Ending,
             messages::{Config, Snapshot, Summary},
         },
-        task::{Answer, BackedUp, BackupTask, BackupVolume, Failure, FailureKind, Outcome, ROOT_TAG},
+        task::{Answer, BackedUp, BackupTask, BackupVolume, Failure, FailureKind, Others, Outcome, ROOT_TAG},
     },
 };
 
@@ -56,6 +58,11 @@ const fn is_of_the_repository(kind: FailureKind) -> bool {
     matches!(kind, NoRepository | BaseChanged | Locked | WrongPassword | Unreachable | Interrupted)
 }
 
+fn last_snapshot(all: &[Snapshot], volume: &BackupVolume) -> Option<Snapshot> {
+    let history = all.iter().filter(|snapshot| snapshot.is_of(&volume.host, &volume.path));
+    history.max_by_key(|snapshot| snapshot.time).cloned()
+}
+
 struct Run<'a> {
     restic: &'a Restic,
     base: Option<&'a Restic>,
@@ -66,7 +73,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// One start of restic in the usual case; two where nothing has changed, to find the snapshot that says so.
+    /// One start of restic in the usual case; two where nothing has changed, to find the snapshot that says so, or where
+    /// another program may write the same history.
     async fn back_up(&mut self, volume: &BackupVolume) -> Result<BackedUp, Failure> {
         let root = volume::root(Path::new(&volume.path)).map_err(|error| {
             super::fatal(format!("the volume of claim {} cannot be read at {}: {error}", volume.claim, volume.path))
@@ -77,9 +85,11 @@ impl Run<'_> {
             stored = self.store(volume, root, true).await;
         }
         let (mut ending, mut summary) = stored?;
-        let mut unchanged = None;
+        let (mut unchanged, mut listed) = (None, None);
         if summary.snapshot_id.is_none() {
-            unchanged = self.last_snapshot(volume).await?.filter(|last| last.tag(ROOT_TAG) == Some(&root.to_tag()));
+            let all = self.snapshots(volume).await?;
+            unchanged = last_snapshot(&all, volume).filter(|last| last.tag(ROOT_TAG) == Some(&root.to_tag()));
+            listed = Some(all);
             if unchanged.is_none() {
                 // Mode or owner of the root have changed, which the tree does not show.
                 (ending, summary) = self.store(volume, root, false).await?;
@@ -96,6 +106,7 @@ impl Run<'_> {
             // What vanished meanwhile is not missing.
             unread: if ending.is_success() { 0 } else { ending.items.count() },
             failure: (!ending.is_success()).then(|| ending.failure()),
+            others: self.others(volume, listed).await,
         })
     }
 
@@ -123,10 +134,25 @@ impl Run<'_> {
         }
     }
 
-    async fn last_snapshot(&self, volume: &BackupVolume) -> Result<Option<Snapshot>, Failure> {
-        let all: Vec<Snapshot> = self.restic.json(&arguments::snapshots(&[&volume.host])).await?;
-        let history = all.into_iter().filter(|snapshot| snapshot.is_of(&volume.host, &volume.path));
-        Ok(history.max_by_key(|snapshot| snapshot.time))
+    async fn snapshots(&self, volume: &BackupVolume) -> Result<Vec<Snapshot>, Failure> {
+        self.restic.json(&arguments::snapshots(&[&volume.host])).await
+    }
+
+    /// Whether another program writes the same history, where that is to be looked for. Nothing is lost where it cannot
+    /// be found out: the next run looks again.
+    async fn others(&self, volume: &BackupVolume, listed: Option<Vec<Snapshot>>) -> Option<Others> {
+        let watch = self.task.watch?;
+        let all = match listed {
+            Some(all) => Ok(all),
+            None => self.snapshots(volume).await,
+        };
+        match all {
+            Ok(all) => Some(others::find(&all, &volume.host, &volume.path, watch, Utc::now())),
+            Err(problem) => {
+                tracing::warn!(%problem, "it cannot be found out whether another program writes the same history");
+                None
+            }
+        }
     }
 
     /// Creates the repository, if the base proves that this is the right place for it.

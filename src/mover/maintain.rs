@@ -6,12 +6,13 @@ use super::{catalogue, lock};
 use crate::{
     clients::restic::Restic,
     core::{
+        others,
         restic::{
             arguments,
             messages::{Snapshot, Stats},
         },
         retention,
-        task::{Answer, Failure, MaintainTask, Maintained, Outcome},
+        task::{Answer, Failure, Held, History, MaintainTask, Maintained, Outcome},
     },
 };
 
@@ -21,9 +22,10 @@ const AT_ONCE: usize = 500;
 /// Nothing to forget takes no exclusive lock.
 pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &MaintainTask) -> Result<Answer, Failure> {
     let snapshots: Vec<Snapshot> = restic.json(&arguments::snapshots(&[])).await?;
+    let (task, held) = others::hold(&snapshots, task, Utc::now());
     // Before the base is opened: it would be one of two then.
     let repository = restic.repository_id().await;
-    let mut expired = retention::expired(&snapshots, task, Utc::now());
+    let mut expired = retention::expired(&snapshots, &task, Utc::now());
     if !expired.is_empty() {
         let not_good = catalogue::not_good(base, &task.not_good, &task.accepted).await?;
         expired = retention::expired(&snapshots, &MaintainTask { not_good, ..task.clone() }, Utc::now());
@@ -46,6 +48,12 @@ pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &MaintainT
         kept: count(snapshots.len() - expired.len()),
         forgotten: count(expired.len()),
         bytes: stats.total_size,
+        held: held.into_iter().next().map(|(History { host, path, backup, .. }, written)| Held {
+            host,
+            path,
+            backup,
+            written,
+        }),
     };
     Ok(Answer { repository, outcome: Outcome::Maintained(maintained) })
 }

@@ -53,6 +53,8 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     // A file system whose files cannot be read.
     ("VolumeBackup", "Partial", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),
+    // Another program, such as the real VolSync in its own suite.
+    ("VolumeBackup", "HistoryIsShared", "core::backup::tests::another_writer_is_told_until_it_is_accepted_or_gone"),
     ("VolumeBackup", "Suspect", "core::backup::tests::much_less_than_before_is_suspect_until_accepted"),
     // What goes in the middle of a run or a restore, at a moment that cannot be met: further rows of their reasons.
     ("VolumeBackup", "RepositoryChanged Idle", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),

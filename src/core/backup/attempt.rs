@@ -11,7 +11,7 @@ use crate::{
     core::{mover_state::MoverState, problem::Problem},
 };
 
-use super::{Note, Observed, Step, hooks, mover, results};
+use super::{Note, Observed, Step, hooks, mover, others, results};
 
 /// Delay before the first retry; it doubles with each.
 const RETRY: u32 = 30;
@@ -51,8 +51,10 @@ pub(super) fn end(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Time) 
     } else {
         results::record(&mut status, &run, backup.metadata.generation, now);
         learn_ids(&mut status, &run, seen);
+        let other = others::learn(backup, &mut status, &run, seen, now);
         status.message = Some("what the run needed is deleted".to_owned());
-        note = worst.map(note_of);
+        let good = worst.is_some_and(|worst| worst.result == RunResult::Succeeded);
+        note = other.filter(|_| good).or_else(|| worst.map(note_of));
     }
     status.run = Some(run);
     Step::Write(Box::new(status), note)

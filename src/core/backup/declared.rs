@@ -24,7 +24,7 @@ use crate::{
 };
 
 use super::{
-    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, hooks, results,
+    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, hooks, others, results,
     steps::{SNAPSHOTTING, write_or_wait},
     turn,
 };
@@ -92,6 +92,7 @@ pub(super) fn next_step(backup: &VolumeBackup, world: &World, seen: &Observed, n
     status.observed_generation = backup.metadata.generation.unwrap_or_default();
     status.last_handled_reconcile_at = annotation(backup, annotations::REQUESTED_AT);
     results::accept_suspects(backup, &mut status);
+    others::accept(backup, &mut status);
     match declaration(backup, world, seen) {
         Ok(declaration) => declared(backup, status, &declaration, world, seen, now),
         Err(halt) => halted(backup, status, halt, now),
@@ -164,7 +165,8 @@ fn declared(
 fn idle(backup: &VolumeBackup, mut status: VolumeBackupStatus, declaration: &Declaration, now: Time) -> Step {
     status.phase = Some(BackupPhase::Idle);
     status.next_run = schedule::next(&declaration.schedules, now);
-    status.message = Some(results::idle_message(&status));
+    let besides = others::mention(&status).map(|other| format!("{other}; ")).unwrap_or_default();
+    status.message = Some(format!("{besides}{}", results::idle_message(&status)));
     let until = status.next_run.and_then(|next| (next - now).to_std().ok()).unwrap_or(BACKSTOP);
     write_or_wait(backup, status, until.clamp(Duration::from_secs(1), BACKSTOP))
 }

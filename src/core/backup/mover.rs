@@ -20,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    Child, Observed, SeenMover, Step, World, credentials_name, guard, job_name, known, owner, results, staging,
+    Child, Observed, SeenMover, Step, World, credentials_name, guard, job_name, known, others, owner, results, staging,
 };
 
 /// The shortest time that a mover gets, in seconds, however late it starts.
@@ -90,6 +90,7 @@ fn mover_job(
         exclude_if_present: backup.spec.exclude_if_present.clone(),
         exclude_caches: backup.spec.exclude_caches,
         limits: rate_limits(spec),
+        watch: destination::continues_another(spec).then(|| others::watch(backup, key)),
     });
     let left = (run.started_at + deadline(backup) - now).num_seconds();
     job::mover_job(&MoverJob {

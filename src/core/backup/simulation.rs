@@ -16,7 +16,7 @@ use crate::{
     },
     core::{
         problem::Reason,
-        task::{Answer, BackedUp, Failure, FailureKind, Outcome},
+        task::{Answer, BackedUp, Failure, FailureKind, Others, Outcome},
         unlock,
     },
 };
@@ -80,6 +80,8 @@ pub(super) struct Cluster {
     pub(super) snapshots_work: bool,
     pub(super) volumes_are_kept: bool,
     pub(super) end: End,
+    /// What movers find of other programs.
+    pub(super) others: Option<Others>,
     pub(super) creations: usize,
     pub(super) deletions: usize,
     pub(super) writes: usize,
@@ -167,6 +169,7 @@ impl Cluster {
             snapshots_work: true,
             volumes_are_kept: false,
             end: End::Good,
+            others: None,
             creations: 0,
             deletions: 0,
             writes: 0,
@@ -471,6 +474,7 @@ impl Cluster {
                 files: 100,
                 bytes: 1 << 20,
                 unread,
+                others: self.others.clone(),
                 ..BackedUp::default()
             };
             let answer = |outcome| MoverState::Finished(Answer { repository: Some("repo-id".to_owned()), outcome });

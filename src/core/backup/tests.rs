@@ -16,7 +16,7 @@ use crate::{
         effect::{self, On},
         problem::Reason,
         series::Page,
-        task::{Answer, BackedUp, FailureKind, Outcome},
+        task::{Answer, BackedUp, FailureKind, Others, Outcome, Written},
     },
 };
 
@@ -597,4 +597,71 @@ fn an_object_that_is_being_deleted_starts_nothing() {
     backup.metadata.deletion_timestamp = serde_json::from_value(json!("2026-09-24T12:00:00Z")).unwrap();
     let step = next_step(&backup, &world(), &Observed::default(), time("2026-09-24T12:00:00Z"));
     assert!(matches!(step, Step::Wait(_)));
+}
+
+#[test]
+fn another_writer_is_told_until_it_is_accepted_or_gone() {
+    let mut cluster = cluster(json!({}));
+    let identity = json!({"host": "volsync", "path": "/data"});
+    let Ok((spec, _)) = &mut cluster.repositories[0].state else { panic!("it is usable") };
+    spec.identity = serde_json::from_value(identity).unwrap();
+    cluster.settle();
+    let wrote = |time_of: &str| Some(Others::Wrote(Written { snapshot: "0a1b2c3d".to_owned(), time: time(time_of) }));
+    let told = |cluster: &Cluster| {
+        conditions::get(&cluster.status().repositories[0].conditions, OTHER_WRITER).map(|told| told.message.clone())
+    };
+    let run = |cluster: &mut Cluster, others, wish: &str| {
+        cluster.others = others;
+        cluster.notes.clear();
+        cluster.force(wish);
+        cluster.settle();
+        cluster.notes.iter().map(|note| note.reason.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(run(&mut cluster, Some(Others::None), "one"), ["BackedUp"]);
+    assert_eq!(told(&cluster), None);
+    assert_eq!(run(&mut cluster, wrote("2026-09-24T11:00:00.5Z"), "two"), ["OtherWriter"]);
+    assert_eq!(cluster.status().last_result, Some(RunResult::Succeeded), "the backup itself is good");
+    assert_eq!(ready(&cluster).0, ConditionStatus::True);
+    assert_yaml_snapshot!([told(&cluster), cluster.status().message]);
+    // It is told once, and stays where a run could not look.
+    assert_eq!(run(&mut cluster, wrote("2026-09-24T12:00:00Z"), "three"), ["BackedUp"]);
+    run(&mut cluster, None, "four");
+    let message = told(&cluster).unwrap();
+    let [id] = asked(&cluster).try_into().unwrap();
+    assert!(message.contains("2026-09-24T12:00:00Z") && id == "written-until-2026-09-24T12:00:00Z", "{message}");
+    cluster.backup.annotations_mut().insert(annotations::ACCEPT.to_owned(), id);
+    cluster.settle();
+    assert_eq!((told(&cluster), asked(&cluster)), (None, vec![]));
+    let watch = watch(&cluster.backup, &cluster.repositories[0].key);
+    assert_eq!(watch.accepted, Some(time("2026-09-24T12:00:00Z")));
+    assert!(watch.since.is_some_and(|since| since <= cluster.now));
+    // A run that sees that it has stopped says no more of it.
+    run(&mut cluster, wrote("2026-09-24T13:00:00Z"), "five");
+    assert!(told(&cluster).is_some());
+    run(&mut cluster, Some(Others::None), "six");
+    assert_eq!(told(&cluster), None);
+}
+
+#[test]
+fn only_where_another_program_may_write_is_one_looked_for() {
+    for (identity, looks) in [
+        (json!(null), false),
+        (json!({"host": "volsync", "path": "/data"}), true),
+        (json!({"host": "volsync"}), false),
+        (json!({"host": "volsync", "path": "/data/{{ claim }}"}), false),
+    ] {
+        let mut cluster = cluster(json!({}));
+        let Ok((spec, _)) = &mut cluster.repositories[0].state else { panic!("it is usable") };
+        spec.identity = serde_json::from_value(identity.clone()).unwrap();
+        cluster.settle();
+        cluster.force("now");
+        let job = loop {
+            let _ = cluster.control();
+            cluster.snapshotter();
+            if let Some((job, _)) = cluster.jobs.values().next() {
+                break serde_json::to_string(job).unwrap();
+            }
+        };
+        assert_eq!(job.contains("watch"), looks, "{identity}");
+    }
 }

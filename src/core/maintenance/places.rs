@@ -77,31 +77,33 @@ pub fn places<'a>(
 }
 
 fn histories(
-    backup: &VolumeBackup,
+    object: &VolumeBackup,
     key: &RepositoryKey,
     known: &BackupRepositoryStatus,
     default: Option<&Retention>,
 ) -> Vec<History> {
-    let of_reference = backup
+    let of_reference = object
         .spec
         .repository_refs
         .iter()
         .find(|reference| reference.repository.kind == key.kind && reference.repository.name == key.name);
     let retention = of_reference.and_then(|reference| reference.retention.as_ref());
-    let retention = retention.or(backup.spec.retention.as_ref()).or(default);
+    let retention = retention.or(object.spec.retention.as_ref()).or(default);
     let Some(retention) = retention.filter(|retention| !retention.keeps_everything()) else { return vec![] };
     if known.last_success.is_none() {
         return vec![];
     }
     let is_suspect = |target: &&BackupTarget| {
-        let runs = backup.status.iter().flat_map(|status| &status.runs);
+        let runs = object.status.iter().flat_map(|status| &status.runs);
         let last = runs.into_iter().find(|run| run.claim == target.claim && run.repository == *key);
         last.is_some_and(|run| run.result == RunResult::Suspect)
     };
     let history = |target: &BackupTarget| History {
         host: target.host.clone(),
         path: target.path.clone(),
+        backup: format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()),
         retention: retention.clone(),
+        watch: backup::watch(object, key),
     };
     known.targets.iter().filter(|target| !is_suspect(target)).map(history).collect()
 }

@@ -11,7 +11,7 @@ use crate::{
     },
     core::{
         problem::Reason,
-        task::{Answer, Checked, Failure, FailureKind, Maintained},
+        task::{Answer, Checked, Failure, FailureKind, Held, Maintained, Written},
     },
 };
 
@@ -101,7 +101,7 @@ impl Round {
             places: places(&key(), Some(&daily()), &backups, time("2026-09-24T03:00:00Z")),
             seen: errand::Seen::default(),
             now: time("2026-09-24T03:00:00Z"),
-            outcome: Outcome::Maintained(Maintained { kept: 7, forgotten: 2, bytes: 1000 }),
+            outcome: Outcome::Maintained(Maintained { kept: 7, forgotten: 2, bytes: 1000, held: None }),
             checked: Outcome::Checked(Checked::default()),
             ran: vec![],
             parts: vec![],
@@ -400,4 +400,18 @@ fn what_is_not_checked_any_more_is_not_known() {
     round.settle();
     assert_eq!(round.subject.status.last_check, None);
     assert!(round.subject.status.repositories.values().all(|known| known.check_errors.is_none()));
+}
+
+#[test]
+fn a_history_that_another_program_writes_is_held_and_said() {
+    let mut round = Round::new();
+    let written = Written { snapshot: "0a1b2c3d".to_owned(), time: time("2026-09-24T02:00:00Z") };
+    let held = Held { host: "media".to_owned(), path: "/data/a".to_owned(), backup: "media/a".to_owned(), written };
+    round.outcome = Outcome::Maintained(Maintained { kept: 7, forgotten: 0, bytes: 1000, held: Some(held) });
+    round.settle();
+    round.now = time("2026-09-24T04:00:00Z");
+    round.settle();
+    let last = round.subject.status.last_maintenance.clone().unwrap();
+    assert!(!last.succeeded);
+    assert_yaml_snapshot!(last.message);
 }

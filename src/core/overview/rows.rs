@@ -13,7 +13,7 @@ use crate::{
         restore::{RestorePhase, RestoreSource, VolumeRestore},
     },
     core::{
-        backup::{self, FRESH, LAST_RUN},
+        backup::{self, FRESH, LAST_RUN, OTHER_WRITER},
         conditions, confirm,
         follow::how_far,
         repository::Subject,
@@ -141,6 +141,9 @@ fn problems(backup: &VolumeBackup, status: &VolumeBackupStatus) -> Vec<String> {
         }
         if let Some(fresh) = is_false(&of.conditions, FRESH) {
             problems.push(format!("{}{place}: {}", fresh.reason, fresh.message));
+        }
+        if let Some(other) = conditions::get(&of.conditions, OTHER_WRITER) {
+            problems.push(format!("{OTHER_WRITER}: {}", other.message));
         }
     }
     problems

@@ -210,6 +210,7 @@ mod tests {
             exclude_if_present: vec![".nobackup".to_owned()],
             exclude_caches: true,
             limits: RateLimits { upload: Some(100), download: None },
+            watch: None,
         };
         let root = Root { mode: 0o2770, uid: 1000, gid: 100 };
         insta::assert_yaml_snapshot!([
