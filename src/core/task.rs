@@ -101,7 +101,7 @@ pub struct BackupTask {
     pub limits: RateLimits,
     /// Whether to look for another program that writes the same history: one more start of restic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watch: Option<Watch>,
+    pub watch: Option<Box<Watch>>,
 }
 
 /// By what the snapshots of another program are told from what came before us.

@@ -15,7 +15,7 @@ fn another_backs_up(place: &Place, volume: &Path) {
 }
 
 fn watching(volume: &Path) -> Task {
-    Task::Backup(BackupTask { watch: Some(Watch::default()), ..backup_of(volume) })
+    Task::Backup(BackupTask { watch: Some(Box::default()), ..backup_of(volume) })
 }
 
 fn snapshots(place: &Place) -> Vec<serde_json::Value> {

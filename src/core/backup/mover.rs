@@ -90,7 +90,7 @@ fn mover_job(
         exclude_if_present: backup.spec.exclude_if_present.clone(),
         exclude_caches: backup.spec.exclude_caches,
         limits: rate_limits(spec),
-        watch: destination::continues_another(spec).then(|| others::watch(backup, key)),
+        watch: destination::continues_another(spec).then(|| Box::new(others::watch(backup, key))),
     });
     let left = (run.started_at + deadline(backup) - now).num_seconds();
     job::mover_job(&MoverJob {
