@@ -174,10 +174,13 @@ fn declare(index: usize, repositories: &str) -> App {
     }
 }
 
-/// Lets so many run at once, in the whole cluster.
+/// Lets so many run at once, in the whole cluster. By Helm, whose the Deployment stays.
 fn movers(count: usize) {
-    kubectl(&["-n", SYSTEM, "set", "env", "deployment/strongroom", &format!("STRONGROOM_MOVERS={count}")]);
-    kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/strongroom", "--timeout=120s"]);
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/strongroom");
+    let mut helm = Command::new("helm");
+    helm.args(["upgrade", "strongroom", chart, "--namespace", SYSTEM, "--reuse-values", "--wait"]);
+    let output = helm.args(["--set", &format!("movers={count}")]).output().expect("helm runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn check(app: &App) {
