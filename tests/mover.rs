@@ -32,7 +32,7 @@ use strongroom::{
     core::task::{
         ANSWER_ENV, Answer, BASE_URL_ENV, BackedUp, BackupTask, BackupVolume, CheckTask, Failure, FailureKind, History,
         MAX_ANSWER, MaintainTask, Outcome, Part, RESTIC_ENV, RateLimits, ResolveTask, RestoreTask, RestoreTaskVolume,
-        Selection, TASK_ENV, Task, Told, Watch,
+        Selection, TASK_ENV, Task, Told,
     },
 };
 
@@ -132,19 +132,7 @@ fn run(place: &Place, task: &Task) -> Done {
 
 /// Backs up one volume, which is at `volume` and so has that path.
 fn backup_of(volume: &Path) -> BackupTask {
-    BackupTask {
-        run: "app-0123456789".to_owned(),
-        volumes: vec![backup_volume(volume)],
-        create_under_base: None,
-        guards: vec![],
-        places: vec![],
-        accepted: vec![],
-        exclude: vec![],
-        exclude_if_present: vec![],
-        exclude_caches: false,
-        limits: RateLimits::default(),
-        watch: None,
-    }
+    BackupTask { run: "app-0123456789".to_owned(), volumes: vec![backup_volume(volume)], ..BackupTask::default() }
 }
 
 fn backup_volume(volume: &Path) -> BackupVolume {
@@ -552,7 +540,7 @@ fn maintain(volume: &Path, last: u32) -> Task {
         path: volume.to_str().unwrap().to_owned(),
         backup: "media/app".to_owned(),
         retention,
-        watch: Watch::default(),
+        ..History::default()
     };
     Task::Maintain(MaintainTask { histories: vec![history], not_good: vec![], accepted: vec![] })
 }

@@ -21,7 +21,7 @@ use strongroom::{
         },
         retention,
         sensitive::{Sensitive, SensitiveMap},
-        task::{CA_ENV, FailureKind, History, MaintainTask, Watch},
+        task::{CA_ENV, FailureKind, History, MaintainTask},
     },
 };
 use tls::Authority;
@@ -213,9 +213,8 @@ fn retention_is_restics() {
         let history = History {
             host: "media".to_owned(),
             path: volume.to_str().unwrap().to_owned(),
-            backup: "media/radarr".to_owned(),
             retention,
-            watch: Watch::default(),
+            ..History::default()
         };
         let task = MaintainTask { histories: vec![history], not_good: vec![], accepted: vec![] };
         let gone = retention::expired(&snapshots, &task, chrono::Utc::now());

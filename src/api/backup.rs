@@ -459,9 +459,10 @@ pub struct RunRecord {
     /// Seconds that the mover took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<i64>,
-    /// Whether it counts as good because someone accepted it; the next run says so in the base's catalogue.
+    /// Whether the base's catalogue is still to be told if it counts as good: someone accepted it since, or the base did
+    /// not answer. The next run does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub accepted: bool,
+    pub untold: bool,
     /// A stable word for what went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

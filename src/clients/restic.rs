@@ -1,8 +1,8 @@
 //! restic as a child process.
 //!
-//! It never asks: its standard input ends at once, or after a short text. Its environment is an allow-list, its output is read line by line and
-//! handed on, and what it says on standard error is cleaned of secrets before anything else sees it. It is never
-//! killed, since that would leave a lock: a mover that is told to stop tells restic, and waits.
+//! It never asks: its standard input ends at once, or after a short text. Its environment is an allow-list, its output
+//! is read line by line and handed on, and what it says on standard error is cleaned of secrets before anything else
+//! sees it. It is never killed, since that would leave a lock: a mover that is told to stop tells restic, and waits.
 
 use std::{
     collections::BTreeMap,
@@ -214,11 +214,11 @@ impl Restic {
 
     /// Runs restic and returns all of its output.
     pub async fn output(&self, arguments: &[String]) -> Result<Vec<u8>, Failure> {
-        self.store(arguments, b"").await
+        self.output_with(arguments, b"").await
     }
 
     /// The same, with a short text on its standard input.
-    pub async fn store(&self, arguments: &[String], input: &[u8]) -> Result<Vec<u8>, Failure> {
+    pub async fn output_with(&self, arguments: &[String], input: &[u8]) -> Result<Vec<u8>, Failure> {
         let (sender, mut lines) = mpsc::channel::<Vec<u8>>(WAITING);
         let mut output = Vec::new();
         let collect = async {

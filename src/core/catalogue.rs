@@ -22,7 +22,7 @@ const FOLDER: &str = "/strongroom/catalogue";
 const PLACE: &str = "place";
 /// Tag of a statement that a snapshot does not count as good.
 pub const NOT_GOOD: &str = "not-good";
-/// Tag of a statement that it does, since someone accepted it.
+/// Tag of a statement that it does after all.
 pub const ACCEPTED: &str = "accepted";
 /// Tag that names the snapshot: `snapshot=<id>`.
 const SNAPSHOT: &str = "snapshot=";
@@ -91,12 +91,13 @@ pub fn of_run(task: &BackupTask, volumes: &[BackedUp]) -> Vec<Statement> {
             || volume.failure.is_some()
             || guard.is_some_and(|guard| guard.is_shrunk(volume.files, volume.bytes))
     };
-    let accepted = task.accepted.iter().map(|id| verdict(ACCEPTED, host(""), id));
+    let word = |good| if good { ACCEPTED } else { NOT_GOOD };
+    let older = task.verdicts.iter().map(|of| verdict(word(of.good), host(""), &of.snapshot));
     // Where nothing had changed, the snapshot is an older one, of which all is said.
     let new = volumes.iter().filter(|volume| !volume.unchanged && is_bad(volume));
     let bad = new.filter_map(|volume| Some(verdict(NOT_GOOD, host(&volume.claim), volume.snapshot.as_deref()?)));
     let stored = |place: &&Place| volumes.iter().any(|of| of.claim == place.claim && of.snapshot.is_some());
-    accepted.chain(bad).chain(task.places.iter().filter(stored).map(Place::statement)).collect()
+    older.chain(bad).chain(task.places.iter().filter(stored).map(Place::statement)).collect()
 }
 
 /// The snapshots that do not count as good: those that the status says so of, and those of which these statements do,

@@ -142,9 +142,8 @@ mod tests {
         let history = |path: &str| History {
             host: "volsync".to_owned(),
             path: path.to_owned(),
-            backup: "media/radarr".to_owned(),
             retention: Retention { last: Some(1), ..Retention::default() },
-            watch: Watch::default(),
+            ..History::default()
         };
         let task =
             MaintainTask { histories: vec![history("/data"), history("/other")], not_good: vec![], accepted: vec![] };

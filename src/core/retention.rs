@@ -101,7 +101,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::task::Watch;
 
     fn snapshot(id: usize, time: &str, tag: &str) -> Snapshot {
         Snapshot {
@@ -115,13 +114,8 @@ mod tests {
     }
 
     fn task(retention: Retention, not_good: &[&str]) -> MaintainTask {
-        let history = History {
-            host: "media".to_owned(),
-            path: "/data/radarr".to_owned(),
-            backup: "media/radarr".to_owned(),
-            retention,
-            watch: Watch::default(),
-        };
+        let history =
+            History { host: "media".to_owned(), path: "/data/radarr".to_owned(), retention, ..History::default() };
         MaintainTask {
             histories: vec![history],
             not_good: not_good.iter().map(|&id| id.to_owned()).collect(),

@@ -67,7 +67,7 @@ impl Task {
 }
 
 /// Back volumes up.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupTask {
     /// The run's id.
@@ -84,9 +84,9 @@ pub struct BackupTask {
     /// Where claims are backed up, which the base's catalogue does not know yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<Place>,
-    /// Snapshots that were accepted as good, which the base's catalogue does not know yet (ids in full).
+    /// Which older snapshots count as good, which the base's catalogue does not know yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub accepted: Vec<String>,
+    pub verdicts: Vec<Verdict>,
     /// Patterns of what is left out.
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -102,6 +102,15 @@ pub struct BackupTask {
     /// Whether to look for another program that writes the same history: one more start of restic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Box<Watch>>,
+}
+
+/// Whether a snapshot counts as good.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Verdict {
+    /// Its id, in full.
+    pub snapshot: String,
+    /// Whether it does.
+    pub good: bool,
 }
 
 /// By what the snapshots of another program are told from what came before us.
@@ -246,7 +255,7 @@ pub struct Part {
 }
 
 /// The snapshots of one host and path, and what is kept of them.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct History {
     /// Host.
     pub host: String,
@@ -358,6 +367,9 @@ pub struct BackedUp {
     /// Why it failed, or the first paths that could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Whether the base could not be told what there was to tell: the next run is to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untold: bool,
     /// Whether another program writes the same history, where that was looked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub others: Option<Others>,

@@ -48,7 +48,10 @@ pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &BackupTas
         Some(id) => Some(id),
         None => restic.repository_id().await,
     };
-    catalogue::tell(base, &of_run(task, &volumes)).await;
+    let untold = !catalogue::tell(base, &of_run(task, &volumes)).await;
+    for volume in &mut volumes {
+        volume.untold = untold;
+    }
     Ok(Answer { repository, outcome: Outcome::BackedUp(volumes) })
 }
 
@@ -103,6 +106,7 @@ impl Run<'_> {
             bytes: summary.total_bytes_processed,
             added: summary.data_added_packed,
             seconds: 0,
+            untold: false,
             // What vanished meanwhile is not missing.
             unread: if ending.is_success() { 0 } else { ending.items.count() },
             failure: (!ending.is_success()).then(|| ending.failure()),

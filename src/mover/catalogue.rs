@@ -14,19 +14,22 @@ use crate::{
 const GONE: &str =
     "the base is gone, which says which snapshots are good: is the right place mounted, and the URL right?";
 
-/// States something. A backup is what it is also where the base cannot be told.
-pub(super) async fn tell(base: Option<&Restic>, statements: &[Statement]) {
-    let Some(base) = base else { return };
+/// States something; whether the base was told all of it. A backup is what it is also where it was not.
+pub(super) async fn tell(base: Option<&Restic>, statements: &[Statement]) -> bool {
+    let Some(base) = base else { return true };
+    let mut all = true;
     for statement in statements {
         let text = statement.text.as_bytes();
-        let state = async |locks| base.store(&arguments::state(statement, locks), text).await;
+        let state = async |locks| base.output_with(&arguments::state(statement, locks), text).await;
         match lock::past_others(base, state).await {
             Ok(_) => tracing::info!(tags = statement.tags.join(" "), "the base's catalogue is told"),
             Err(problem) => {
                 tracing::warn!(%problem, tags = statement.tags.join(" "), "the base's catalogue cannot be told");
+                all = false;
             }
         }
     }
+    all
 }
 
 /// The snapshots that do not count as good, as the status and the catalogue have it.

@@ -8,6 +8,9 @@ mod apps;
 mod eso;
 mod leave;
 mod outcome;
+#[path = "../suite/peer.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+mod peer;
 mod shapes;
 #[path = "../suite/support.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]

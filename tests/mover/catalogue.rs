@@ -1,12 +1,20 @@
 //! The base's catalogue: what a cluster that knows nothing else learns from it.
 
-use strongroom::core::{catalogue::Place as BackedUpAt, restic::messages::Snapshot, task::Guard};
+use strongroom::core::{
+    catalogue::Place as BackedUpAt,
+    restic::messages::Snapshot,
+    task::{Guard, Verdict},
+};
 
 use super::*;
 
 /// The base, beside the repository.
 fn base(place: &Place) -> String {
     place.path("base").to_str().unwrap().to_owned()
+}
+
+fn create_base(place: &Place) {
+    assert!(place.command(&["init", "--repo", &base(place)]).stdout(Stdio::null()).status().unwrap().success());
 }
 
 /// Runs a mover that knows the base, with a cache of its own, as each Job has it.
@@ -20,7 +28,7 @@ fn under_base(place: &Place, task: &Task) -> Done {
 
 fn with_base() -> (Place, std::path::PathBuf) {
     let (place, volume, _) = with_snapshot();
-    assert!(place.command(&["init", "--repo", &base(&place)]).stdout(Stdio::null()).status().unwrap().success());
+    create_base(&place);
     (place, volume)
 }
 
@@ -78,7 +86,7 @@ fn a_cluster_that_knows_nothing_takes_no_snapshot_that_was_not_good() {
     let known = under_base(&place, &knowing).answer.outcome;
     assert!(matches!(&known, Outcome::Resolved(found) if found[0].snapshot == suspect), "{known:?}");
     task.guards = vec![];
-    task.accepted = vec![suspect.clone()];
+    task.verdicts = vec![Verdict { snapshot: suspect.clone(), good: true }];
     assert_eq!(backed_up(&place, &task), suspect);
     assert_eq!(newest(&place, &volume), suspect);
 }
@@ -144,7 +152,7 @@ fn a_repository_may_be_its_own_base() {
 
 #[test]
 fn without_the_base_nothing_is_taken_for_good() {
-    let (place, volume, _) = with_snapshot();
+    let (place, volume, first) = with_snapshot();
     let done = under_base(&place, &resolve(&volume, Selection::default()));
     assert_eq!(done.failure().kind, FailureKind::BaseChanged);
     // A backup is what it is.
@@ -153,4 +161,14 @@ fn without_the_base_nothing_is_taken_for_good() {
     fs::write(volume.join("file"), "other").unwrap();
     let done = under_base(&place, &Task::Backup(task));
     assert!(done.good && done.stderr.contains("the base's catalogue cannot be told"), "{}", done.stderr);
+    assert!(done.backed_up().untold);
+    let bad = done.backed_up().snapshot.clone().unwrap();
+    // The next run tells what it could not.
+    create_base(&place);
+    assert_eq!(newest(&place, &volume), bad);
+    let mut task = backup_of(&volume);
+    task.verdicts = vec![Verdict { snapshot: bad, good: false }];
+    let done = under_base(&place, &Task::Backup(task));
+    assert!(done.good && !done.backed_up().untold, "{:?}", done.answer);
+    assert_eq!(newest(&place, &volume), first);
 }

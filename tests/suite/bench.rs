@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::{
-    backups::{app, backup, mounted_at, run_now, running},
-    restores::{ended, restore_of},
+    apps::{app, backup, mounted_at, run_now, running},
+    apps::{ended, restore_of},
     secrets::{external_secret, put_item, secret_value},
     support::{SOON, alone, apply, create, eventually, kubectl, namespace, on_node, ready, var},
 };

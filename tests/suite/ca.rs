@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    backups::nothing_left,
+    apps::nothing_left,
     support::{SOON, apply, beside_others, condition, eventually, get, kubectl, namespace, ready},
     tls::Authority,
 };

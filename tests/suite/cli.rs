@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::{
-    backups::{app, backup, mounted_at, running},
+    apps::{app, backup, mounted_at, running},
     support::{SOON, SYSTEM, apply, beside_others, eventually, get, kubectl, namespace, on_node, ready},
 };
 

@@ -1,15 +1,13 @@
 //! The real External Secrets Operator, as a process in the cluster's network, with its own definitions.
 
-use std::{
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::support::{apply, eventually, kubectl, var};
+use crate::{
+    peer::{self, Peer},
+    support::{apply, kubectl},
+};
 
 /// The group of its kinds, which have the names of ours.
 pub const GROUP: &str = "external-secrets.io";
@@ -18,53 +16,36 @@ pub const VERSION: &str = "external-secrets.io/v1";
 /// What its requests say that they come from.
 pub const USER_AGENT: &str = "external-secrets/";
 
-/// A running one; it ends with this.
-pub struct Eso(Child);
+/// Its program.
+const PROGRAM: &str = "STRONGROOM_ESO";
+/// What its log is called.
+const NAME: &str = "external-secrets";
 
-/// Its definitions lie beside the program.
-fn definitions() -> String {
-    let program = PathBuf::from(var("STRONGROOM_ESO"));
-    let crds = program.ancestors().nth(2).expect("it lies in bin/").join("crds");
-    crds.to_str().expect("a path").to_owned()
-}
+/// A running one; it ends with this.
+pub struct Eso(Peer);
 
 /// Brings its definitions into the cluster.
 pub fn define() {
-    kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &definitions()]);
-    kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &definitions()]);
+    peer::define(PROGRAM);
 }
 
 /// Takes them out again, with all objects.
 pub fn undefine() {
-    kubectl(&["delete", "--wait=true", "--timeout=120s", "-f", &definitions()]);
+    kubectl(&["delete", "--wait=true", "--timeout=120s", "-f", &peer::definitions(PROGRAM)]);
 }
 
 impl Eso {
     /// Starts it, with so many reconciles at a time.
     pub fn start(concurrent: usize) -> Self {
-        let log = File::create(log()).expect("the cluster has a folder for logs");
-        // What enters the cluster's namespaces stays outside as a parent, without which it shall not go on.
-        let child = Command::new(var("STRONGROOM_CLUSTER"))
-            .args(["exec", "--name", &var("STRONGROOM_CLUSTER_NAME"), "--", "setpriv", "--pdeathsig", "KILL", "--"])
-            // A look at one store disturbs what is just read from another one.
-            .args([&var("STRONGROOM_ESO"), "--metrics-addr=0", "--live-addr=0", "--store-requeue-interval=1h"])
-            .arg(format!("--concurrent={concurrent}"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("the cluster command runs");
-        Self(child)
+        let concurrent = format!("--concurrent={concurrent}");
+        // A look at one store disturbs what is just read from another one.
+        let rare = "--store-requeue-interval=1h";
+        Self(Peer::start(NAME, PROGRAM, &["--metrics-addr=0", "--live-addr=0", rare, &concurrent]))
     }
 
     /// Waits for something that it does.
-    pub fn eventually<T>(&mut self, what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-        eventually(what, limit, || {
-            if let Some(status) = self.0.try_wait().expect("it is a child") {
-                panic!("External Secrets Operator ended with {status}:\n{}", said());
-            }
-            look()
-        })
+    pub fn eventually<T>(&mut self, what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+        self.0.eventually(what, limit, look)
     }
 
     /// Its memory.
@@ -73,13 +54,6 @@ impl Eso {
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("it runs");
         let status = fs::read_to_string(Path::new("/proc").join(children.trim()).join("status"));
         Memory::of(&status.expect("it runs"))
-    }
-}
-
-impl Drop for Eso {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -101,17 +75,6 @@ impl Memory {
         };
         Self { resident: number("VmRSS:"), peak: number("VmHWM:") }
     }
-}
-
-fn log() -> PathBuf {
-    Path::new(&var("CLUSTER_LOGS")).join("external-secrets.log")
-}
-
-/// The end of what it logged.
-pub fn said() -> String {
-    let text = fs::read_to_string(log()).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
 /// A store of its group, and one of ours that says the same: the cluster's, or a namespace's.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    backups::{app, backup, mounted_at, nothing_left, request_run, run_now, running},
+    apps::{app, backup, mounted_at, nothing_left, request_run, run_now, running},
     support::{SOON, SYSTEM, alone, apply, beside_others, condition, eventually, get, kubectl, namespace, on_node},
 };
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    backups::{app, backup, has_run, mounted_at, nothing_left, request_run, run_now, running},
+    apps::restore_of,
+    apps::{app, backup, has_run, mounted_at, nothing_left, request_run, run_now, running},
     proxy::Controller,
-    restores::restore_of,
     support::{SOON, SYSTEM, alone, apply, create, eventually, get, kubectl, namespace, on_node},
 };
 

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    backups::{app, backup, has_run, mounted_at, nothing_left, request_run, running},
+    apps::{app, backup, has_run, mounted_at, nothing_left, request_run, running},
     messages::accept_base,
     random::Random,
     support::{SOON, SYSTEM, alone, apply, eventually, get, kubectl, list, namespace, on_node, try_kubectl},

@@ -9,6 +9,7 @@
     reason = "these are tests, and what tests share"
 )]
 
+mod apps;
 mod attack;
 mod audit;
 mod backups;
@@ -24,6 +25,7 @@ mod kills;
 mod locks;
 mod messages;
 mod metrics;
+mod peer;
 mod proxy;
 mod quiet;
 mod random;

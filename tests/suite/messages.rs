@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    backups::{app, backup, mounted_at, run_now, running},
+    apps::{app, backup, mounted_at, run_now, running},
     secrets::{external_secret, put_item},
     support::{
         SOON, SYSTEM, apply, beside_others, condition, connect, eventually, get, kubectl, list, namespace, on_node,

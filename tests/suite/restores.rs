@@ -1,30 +1,9 @@
 //! One object brings an app back.
 
-use std::time::Duration;
-
-use serde_json::Value;
-
 use crate::{
-    backups::{app, backup, mounted_at, nothing_left, run_now, running},
+    apps::{app, backup, ended, mounted_at, nothing_left, restore_of, run_now, running},
     support::{SOON, apply, beside_others, condition, create, eventually, get, kubectl, list, namespace, on_node, var},
 };
-
-/// A VolumeRestore from a VolumeBackup.
-pub fn restore_of(namespace: &str, backup: &str) -> String {
-    format!(
-        "apiVersion: strongroom.dev/v1alpha1\nkind: VolumeRestore\nmetadata: {{generateName: {backup}-, namespace: \
-         {namespace}}}\nspec: {{from: {{backup: {backup}}}}}\n"
-    )
-}
-
-/// Waits until a restore has ended; the object.
-pub fn ended(namespace: &str, name: &str) -> Value {
-    eventually(&format!("the restore {namespace}/{name} has ended"), Duration::from_mins(5), || {
-        let object = get("volumerestore", namespace, name)?;
-        let phase = object["status"]["phase"].as_str()?.to_owned();
-        ["Succeeded", "Failed"].contains(&phase.as_str()).then_some(object)
-    })
-}
 
 fn round_trip(ns: &str, class: &str) {
     namespace(ns);
@@ -143,6 +122,35 @@ fn nothing_found_is_a_failure_and_the_app_never_noticed() {
     let name = create(&restore_of(ns, "absent"));
     let restore = ended(ns, &name);
     assert_eq!(condition(&restore, "Stalled").expect("it is stalled").1, "BackupNotFound");
+}
+
+#[test]
+fn a_cluster_that_has_forgotten_takes_no_snapshot_that_was_not_good() {
+    let _guard = beside_others();
+    let ns = "r-forgot";
+    namespace(ns);
+    apply(&app(ns, "app", "ceph-block"));
+    running(ns, "app");
+    let sh = |script: &str| on_node(&["sh", "-c", &format!("cd {} && {script} && sync", mounted_at(ns, "app"))]);
+    sh("for file in 1 2 3 4; do echo precious > $file; done");
+    apply(&backup(ns, "app"));
+    assert_eq!(run_now(ns, "app")["lastResult"], "Succeeded");
+    sh("rm 1 2 3 && echo spoilt > 4");
+    assert_eq!(run_now(ns, "app")["lastResult"], "Suspect");
+
+    // All that is known of it here goes. What is there is told, and stays.
+    kubectl(&["-n", ns, "delete", "volumebackup", "app", "--timeout=60s"]);
+    eventually("the repository is an orphan", SOON, || {
+        let repositories = get("clusterresticrepository", "", "nas")?["status"]["repositories"].clone();
+        let mut all = repositories.as_object()?.iter();
+        all.any(|(url, one)| url.ends_with("/r-forgot/app") && one["orphaned"] == true).then_some(())
+    });
+    apply(&backup(ns, "app"));
+    let restore = ended(ns, &create(&restore_of(ns, "app")));
+    assert_eq!(restore["status"]["phase"], "Succeeded", "{restore:#}");
+    running(ns, "app");
+    assert_eq!(sh("cat 1 2 3 4"), "precious\n".repeat(4));
+    nothing_left(ns);
 }
 
 #[test]

@@ -1,19 +1,24 @@
 //! The real VolSync writes, we go on with its history, and it could go on with ours.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
 
+#[path = "../suite/apps.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+mod apps;
+#[path = "../suite/peer.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod peer;
 #[path = "../suite/support.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod support;
+mod volsync;
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use peer::Volsync;
-use support::{
-    SOON, alone, apply, condition, create, eventually, get, kubectl, list, on_node, ready, try_kubectl, var,
-};
+use apps::{ended, mounted_at, nothing_left, request, restore_of, run_now, running};
+use support::{SOON, alone, apply, condition, create, eventually, get, kubectl, on_node, ready, try_kubectl, var};
+use volsync::Volsync;
 
 /// A namespace with an app in it, whose volume has everything that a volume may have; a copy of it lies on the node.
 struct Place(&'static str);
@@ -24,16 +29,14 @@ impl Place {
         if get("namespace", "", namespace).is_some() {
             kubectl(&["delete", "namespace", namespace, "--wait=true", "--timeout=120s"]);
         }
-        peer::define();
+        volsync::define();
         let mut volsync = Volsync::start();
         let (app, source) =
             include_str!("place.yaml").split_once("# As it stands").expect("the ReplicationSource is last");
         apply(&app.replace("NAMESPACE", namespace));
         let place = Self(namespace);
         for name in ["app", "rest"] {
-            eventually(&format!("{namespace}/{name} runs"), SOON, || {
-                (get("deployment", namespace, name)?["status"]["readyReplicas"] == 1).then_some(())
-            });
+            running(namespace, name);
         }
         on_node(&[&var("STRONGROOM_TREE"), "create", &place.tree()]);
         // VolSync leaves out whatever has that name, wherever it is.
@@ -48,17 +51,8 @@ impl Place {
         (place, volsync)
     }
 
-    /// Where the app's volume is mounted on the node.
-    fn mount(&self) -> String {
-        let pod = &list("pod", self.0, "app=app")[0];
-        let claim = get("pvc", self.0, "app").expect("the claim exists");
-        let volume = claim["spec"]["volumeName"].as_str().expect("the claim is bound").to_owned();
-        let uid = pod["metadata"]["uid"].as_str().expect("pods have uids");
-        format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~csi/{volume}/mount")
-    }
-
     fn tree(&self) -> String {
-        format!("{}/tree", self.mount())
+        format!("{}/tree", mounted_at(self.0, "app"))
     }
 
     fn copy(&self) -> String {
@@ -66,7 +60,7 @@ impl Place {
     }
 
     fn sh(&self, script: &str) {
-        on_node(&["sh", "-c", &format!("cd {} && {script} && sync", self.mount())]);
+        on_node(&["sh", "-c", &format!("cd {} && {script} && sync", mounted_at(self.0, "app"))]);
     }
 
     /// restic's own word on the repository.
@@ -90,12 +84,7 @@ impl Place {
 
     /// Has us back it up; the status.
     fn run(&self) -> Value {
-        let token = self.wish("volumebackup", "app");
-        let status = eventually(&format!("{} was backed up", self.0), Duration::from_mins(3), || {
-            let status = get("volumebackup", self.0, "app")?["status"].clone();
-            let ended = status["phase"] == "Idle" && status["run"].is_null();
-            (ended && status["lastHandledForceAt"] == *token).then_some(status)
-        });
+        let status = run_now(self.0, "app");
         assert_eq!(status["lastResult"], "Succeeded", "{status:#}");
         status
     }
@@ -103,7 +92,7 @@ impl Place {
     /// Has retention applied; what came of it.
     fn maintain(&self) -> Value {
         let before = self.maintained();
-        self.wish("resticrepository", "app-volsync");
+        request("resticrepository", self.0, "app-volsync");
         eventually("retention was applied", Duration::from_mins(3), || {
             let now = self.maintained();
             (now != before && now.is_object()).then_some(now)
@@ -114,13 +103,6 @@ impl Place {
         get("resticrepository", self.0, "app-volsync").expect("it exists")["status"]["lastMaintenance"].clone()
     }
 
-    fn wish(&self, kind: &str, name: &str) -> String {
-        let token = format!("{}", std::time::UNIX_EPOCH.elapsed().expect("the clock is right").as_nanos());
-        let [requested, forced] = ["requestedAt", "forceAt"].map(|word| format!("reconcile.fluxcd.io/{word}={token}"));
-        kubectl(&["-n", self.0, "annotate", kind, name, "--overwrite", &requested, &forced]);
-        token
-    }
-
     /// What is said of another writer.
     fn other_writer(&self) -> Option<String> {
         let status = get("volumebackup", self.0, "app")?["status"].clone();
@@ -128,16 +110,8 @@ impl Place {
         condition(&of_repository, "OtherWriter").map(|(_, _, message)| message)
     }
 
-    /// Nothing temporary of ours is left, here or in our namespace.
-    fn nothing_left(&self) {
-        let selector = format!("strongroom.dev/owner-namespace={},strongroom.dev/run", self.0);
-        eventually("nothing temporary is left", SOON, || {
-            list("jobs,pods,secrets,pvc,volumesnapshots,volumesnapshotcontents", "", &selector).is_empty().then_some(())
-        });
-    }
-
     fn end(self) {
-        self.nothing_left();
+        nothing_left(self.0);
         on_node(&["rm", "-rf", &self.copy()]);
         kubectl(&["delete", "namespace", self.0, "--wait=true", "--timeout=180s"]);
     }
@@ -163,7 +137,7 @@ fn fields(schema: &Value, inside: &[&str]) -> Vec<String> {
 #[test]
 fn the_page_says_what_becomes_of_every_field() {
     let _guard = alone();
-    peer::define();
+    volsync::define();
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/volsync.md")).expect("the page");
     let definition = get("crd", "", "replicationsources.volsync.backube").expect("it is defined");
     let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
@@ -246,21 +220,11 @@ fn what_it_wrote_comes_back_before_our_first_run() {
     let theirs = place.snapshots();
     place.sh("rm -rf tree && mkdir tree && echo garbage > tree/garbage");
     let id = theirs[0]["id"].as_str().expect("it has an id");
-    let name = create(&format!(
-        "apiVersion: strongroom.dev/v1alpha1\nkind: VolumeRestore\nmetadata: {{generateName: app-, namespace: {0}}}\n\
-         spec: {{from: {{backup: app}}, snapshot: {1}}}\n",
-        place.0,
-        &id[..8]
-    ));
-    let restore = eventually("the restore has ended", Duration::from_mins(5), || {
-        let object = get("volumerestore", place.0, &name)?;
-        let phase = object["status"]["phase"].as_str()?.to_owned();
-        ["Succeeded", "Failed"].contains(&phase.as_str()).then_some(object)
-    });
+    let snapshot = format!("spec: {{snapshot: {}, ", &id[..8]);
+    let name = create(&restore_of(place.0, "app").replace("spec: {", &snapshot));
+    let restore = ended(place.0, &name);
     assert_eq!(restore["status"]["phase"], "Succeeded", "{restore:#}");
-    eventually("the app runs again", SOON, || {
-        (get("deployment", place.0, "app")?["status"]["readyReplicas"] == 1).then_some(())
-    });
+    running(place.0, "app");
     on_node(&[&var("STRONGROOM_TREE"), "compare", &place.copy(), &place.tree()]);
     assert_eq!(place.snapshots(), theirs, "a restore writes nothing");
     let left = try_kubectl(&["-n", place.0, "delete", "replicationsource", "app", "--wait=true"], None);

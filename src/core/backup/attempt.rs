@@ -8,7 +8,7 @@ use crate::{
         },
         common::Time,
     },
-    core::{mover_state::MoverState, problem::Problem},
+    core::problem::Problem,
 };
 
 use super::{Note, Observed, Step, hooks, mover, others, results};
@@ -78,9 +78,8 @@ fn note_of(worst: &RunRecord) -> Note {
 
 /// restic's ids of the repositories that a good run was stored in.
 fn learn_ids(status: &mut VolumeBackupStatus, run: &Run, seen: &Observed) {
-    for (index, key) in run.repositories.iter().enumerate() {
+    for (key, answer) in seen.answers(run) {
         let stored = run.results.iter().any(|record| record.repository == *key && record.snapshot.is_some());
-        let Some(MoverState::Finished(answer)) = seen.movers.get(index).map(|mover| &mover.state) else { continue };
         let known = status.repositories.iter_mut().find(|known| known.repository == *key);
         if let (true, Some(id), Some(known)) = (stored, &answer.repository, known) {
             known.id = Some(id.clone());

@@ -1,6 +1,9 @@
 //! What the status says of snapshots, for whoever chooses among those of a repository.
 
-use crate::api::backup::{RepositoryKey, RunResult, VolumeBackup};
+use crate::{
+    api::backup::{RepositoryKey, RunRecord, RunResult, VolumeBackup},
+    core::task::Verdict,
+};
 
 /// Snapshots of the last runs that do not count as good. Where a run stored nothing new, its snapshot is an older one.
 pub(crate) fn not_good_snapshots(backup: &VolumeBackup, key: &RepositoryKey) -> Vec<String> {
@@ -9,8 +12,15 @@ pub(crate) fn not_good_snapshots(backup: &VolumeBackup, key: &RepositoryKey) -> 
     bad.filter_map(|run| run.snapshot.clone()).collect()
 }
 
-/// Snapshots that were accepted as good, which the base's catalogue does not know yet.
+/// What the base's catalogue does not know yet of the snapshots of the last runs.
+pub(super) fn untold(backup: &VolumeBackup, key: &RepositoryKey) -> Vec<Verdict> {
+    let runs = backup.status.iter().flat_map(|status| &status.runs).filter(|run| run.untold && run.repository == *key);
+    let verdict =
+        |run: &RunRecord| Some(Verdict { snapshot: run.snapshot.clone()?, good: run.result == RunResult::Succeeded });
+    runs.filter_map(verdict).collect()
+}
+
+/// Snapshots that count as good, which the base's catalogue does not know yet.
 pub(crate) fn accepted_snapshots(backup: &VolumeBackup, key: &RepositoryKey) -> Vec<String> {
-    let runs = backup.status.iter().flat_map(|status| &status.runs);
-    runs.filter(|run| run.accepted && run.repository == *key).filter_map(|run| run.snapshot.clone()).collect()
+    untold(backup, key).into_iter().filter(|verdict| verdict.good).map(|verdict| verdict.snapshot).collect()
 }

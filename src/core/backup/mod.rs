@@ -40,6 +40,7 @@ use crate::{
         problem::Problem,
         queue::Waiting,
         snapshots::Staging,
+        task::Answer,
     },
 };
 
@@ -98,6 +99,16 @@ pub struct Observed {
     pub pods: Vec<Pod>,
     /// Why the API does not take a snapshot for which the app is held still.
     pub refused: Option<Problem>,
+}
+
+impl Observed {
+    /// What the movers of a run have answered, for each of its repositories.
+    fn answers<'a>(&'a self, run: &'a Run) -> impl Iterator<Item = (&'a RepositoryKey, &'a Answer)> {
+        run.repositories.iter().zip(&self.movers).filter_map(|(key, mover)| match &mover.state {
+            MoverState::Finished(answer) => Some((key, answer)),
+            _ => None,
+        })
+    }
 }
 
 /// A claim.

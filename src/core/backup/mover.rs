@@ -85,7 +85,7 @@ fn mover_job(
         // A repository that is its own base says by itself what is in it; and whoever else reads it, as VolSync does,
         // might take what is stated for data.
         places: if destination::is_fixed(&spec.url) { vec![] } else { places(backup, key, &targets) },
-        accepted: known::accepted_snapshots(backup, key),
+        verdicts: known::untold(backup, key),
         exclude: backup.spec.exclude.clone(),
         exclude_if_present: backup.spec.exclude_if_present.clone(),
         exclude_caches: backup.spec.exclude_caches,

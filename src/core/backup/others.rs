@@ -10,9 +10,7 @@ use crate::{
         common::{ConditionStatus, Time},
     },
     core::{
-        conditions,
-        mover_state::MoverState,
-        others,
+        conditions, others,
         task::{Others, Outcome, Watch, Written},
     },
 };
@@ -51,8 +49,7 @@ pub(super) fn learn(
     now: Time,
 ) -> Option<Note> {
     let mut note = None;
-    for (index, key) in run.repositories.iter().enumerate() {
-        let Some(MoverState::Finished(answer)) = seen.movers.get(index).map(|mover| &mover.state) else { continue };
+    for (key, answer) in seen.answers(run) {
         let Outcome::BackedUp(volumes) = &answer.outcome else { continue };
         let Some(known) = status.repositories.iter_mut().find(|known| known.repository == *key) else { continue };
         for volume in volumes {

@@ -102,7 +102,7 @@ fn blank(run: &Run, key: &RepositoryKey, claim: &str, now: Time) -> RunRecord {
         bytes: None,
         added: None,
         seconds: None,
-        accepted: false,
+        untold: false,
         reason: None,
         message: None,
     }
@@ -127,6 +127,7 @@ fn of_volume(backup: &VolumeBackup, run: &Run, key: &RepositoryKey, volume: &Bac
         return record.with(&problem);
     };
     record.snapshot = Some(snapshot.clone());
+    record.untold = volume.untold;
     (record.files, record.bytes, record.added) = (Some(volume.files), Some(volume.bytes), Some(volume.added));
     if volume.unread > 0 || volume.failure.is_some() {
         record.result = RunResult::Partial;
@@ -226,8 +227,8 @@ pub(super) fn record(status: &mut VolumeBackupStatus, run: &Run, generation: Opt
         }
     }
     for known in &mut status.runs {
-        let of_new = |new: &RunRecord| new.repository == known.repository && new.snapshot.is_some();
-        known.accepted &= !new.iter().any(of_new);
+        let told = |new: &RunRecord| new.repository == known.repository && new.snapshot.is_some() && !new.untold;
+        known.untold &= !new.iter().any(told);
     }
     status.runs.splice(0..0, new);
     let mut ids: Vec<String> = vec![];
@@ -299,7 +300,7 @@ pub(super) fn accept_suspects(backup: &VolumeBackup, status: &mut VolumeBackupSt
     let mut accepted = vec![];
     for record in status.runs.iter_mut().filter(suspect) {
         record.result = RunResult::Succeeded;
-        record.accepted = true;
+        record.untold = true;
         (record.reason, record.message) = (None, None);
         accepted.push(record.clone());
     }

@@ -82,6 +82,8 @@ pub(super) struct Cluster {
     pub(super) end: End,
     /// What movers find of other programs.
     pub(super) others: Option<Others>,
+    /// Whether the base cannot be told anything.
+    pub(super) untold: bool,
     pub(super) creations: usize,
     pub(super) deletions: usize,
     pub(super) writes: usize,
@@ -170,6 +172,7 @@ impl Cluster {
             volumes_are_kept: false,
             end: End::Good,
             others: None,
+            untold: false,
             creations: 0,
             deletions: 0,
             writes: 0,
@@ -475,6 +478,7 @@ impl Cluster {
                 bytes: 1 << 20,
                 unread,
                 others: self.others.clone(),
+                untold: self.untold,
                 ..BackedUp::default()
             };
             let answer = |outcome| MoverState::Finished(Answer { repository: Some("repo-id".to_owned()), outcome });

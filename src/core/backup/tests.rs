@@ -427,6 +427,34 @@ fn much_less_than_before_is_suspect_until_accepted() {
 }
 
 #[test]
+fn what_the_base_does_not_know_is_told_by_the_next_run() {
+    let mut cluster = cluster(json!({}));
+    let run = |cluster: &mut Cluster, end: End, untold: bool, wish: &str| {
+        (cluster.end, cluster.untold) = (end, untold);
+        cluster.force(wish);
+        cluster.settle();
+        let of = &cluster.repositories[0].key;
+        known::untold(&cluster.backup, of).into_iter().map(|verdict| verdict.good).collect::<Vec<_>>()
+    };
+    assert_eq!(run(&mut cluster, End::Unread, false, "one"), [false; 0]);
+    assert_eq!(run(&mut cluster, End::Unread, true, "two"), [false]);
+    // A run that tells nothing, and one that cannot, leave it to the next.
+    assert_eq!(run(&mut cluster, End::Fails(FailureKind::Empty), false, "three"), [false]);
+    assert_eq!(run(&mut cluster, End::Good, true, "four"), [true, false]);
+    assert_eq!(run(&mut cluster, End::Good, false, "five"), [false; 0]);
+    // What someone accepts is to be told too.
+    let mut status = cluster.status();
+    status.runs[0].files = Some(1000);
+    cluster.backup.status = Some(status);
+    assert_eq!(run(&mut cluster, End::Good, false, "six"), [false; 0]);
+    let id = cluster.status().runs[0].snapshot.as_ref().unwrap()[..8].to_owned();
+    cluster.backup.annotations_mut().insert(annotations::ACCEPT.to_owned(), id);
+    cluster.settle();
+    assert_eq!(accepted_snapshots(&cluster.backup, &cluster.repositories[0].key).len(), 1);
+    assert_eq!(run(&mut cluster, End::Good, false, "seven"), [false; 0]);
+}
+
+#[test]
 fn a_history_does_not_fork_unasked() {
     let mut cluster = cluster(json!({}));
     let change = |cluster: &mut Cluster, url: &str| {

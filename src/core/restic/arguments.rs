@@ -202,15 +202,11 @@ mod tests {
         let task = BackupTask {
             run: "radarr-0123456789".to_owned(),
             volumes: vec![volume.clone()],
-            create_under_base: None,
-            guards: vec![],
-            places: vec![],
-            accepted: vec![],
             exclude: ["*.tmp", "/cache", "!/cache/keep", "-v"].map(str::to_owned).to_vec(),
             exclude_if_present: vec![".nobackup".to_owned()],
             exclude_caches: true,
             limits: RateLimits { upload: Some(100), download: None },
-            watch: None,
+            ..BackupTask::default()
         };
         let root = Root { mode: 0o2770, uid: 1000, gid: 100 };
         insta::assert_yaml_snapshot!([

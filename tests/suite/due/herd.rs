@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::{
-    backups::{app, mounted_at, nothing_left, running},
+    apps::{app, mounted_at, nothing_left, running},
     support::{SOON, SYSTEM, apply, beside_others, eventually, kubectl, list, namespace, on_node},
 };
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    backups::{app, backup, has_run, mounted_at, nothing_left, request_run, running},
+    apps::{app, backup, has_run, mounted_at, nothing_left, request_run, running},
     support::{SYSTEM, apply, beside_others, eventually, kubectl, list, namespace, on_node},
 };
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    backups::{app, backup, has_run, mounted_at, request_run, running},
-    restores::{ended, restore_of},
+    apps::{app, backup, has_run, mounted_at, request_run, running},
+    apps::{ended, restore_of},
     support::{SOON, apply, beside_others, create, eventually, get, namespace, on_node},
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    backups::{app, mounted_at, nothing_left, running},
+    apps::{app, mounted_at, nothing_left, running},
     messages::accept_base,
     support::{SOON, SYSTEM, apply, beside_others, eventually, get, kubectl, list, namespace, on_node},
 };

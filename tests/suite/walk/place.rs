@@ -7,7 +7,7 @@ use strongroom::core::names;
 
 use super::{Case, case};
 use crate::{
-    backups::{nothing_left, running},
+    apps::{nothing_left, running},
     messages::accept_base,
     secrets::put_item,
     support::{SOON, SYSTEM, apply, connect, eventually, get, kubectl, list, on_node, ready, try_kubectl, var},

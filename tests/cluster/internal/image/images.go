@@ -103,12 +103,7 @@ func Test(name, connect, output string) error {
 		if err := linkApplets(bin); err != nil {
 			return err
 		}
-		for _, tool := range []string{"getfattr", "setfattr", "getfacl", "setfacl"} {
-			if err := copyDynamic(tool, filepath.Join(context, "rootfs")); err != nil {
-				return err
-			}
-		}
-		if err := os.Mkdir(filepath.Join(context, "tmp"), 0o777); err != nil {
+		if err := addTools(context, "getfattr", "setfattr", "getfacl", "setfacl"); err != nil {
 			return err
 		}
 		return spec{
@@ -116,6 +111,16 @@ func Test(name, connect, output string) error {
 			containerfile: filepath.Join(root, "tests", "cluster", "Containerfile.test"),
 		}.build()
 	})
+}
+
+// addTools puts commands of this machine into an image, and the folder that they need.
+func addTools(context string, tools ...string) error {
+	for _, tool := range tools {
+		if err := copyDynamic(tool, filepath.Join(context, "rootfs")); err != nil {
+			return err
+		}
+	}
+	return os.Mkdir(filepath.Join(context, "tmp"), 0o777)
 }
 
 // linkApplets gives each of busybox's commands a name of its own.

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"os"
 	"path/filepath"
 
 	"strongroom.dev/cluster/internal/programs"
@@ -29,20 +28,14 @@ func Volsync(name, output string) error {
 		return err
 	}
 	return withContext(func(context string) error {
-		rootfs := filepath.Join(context, "rootfs")
 		files := map[string]string{"bin/restic": restic, "etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt"}
-		if err := copyFiles(rootfs, files); err != nil {
+		if err := copyFiles(filepath.Join(context, "rootfs"), files); err != nil {
 			return err
 		}
-		for _, tool := range volsyncTools {
-			if err := copyDynamic(tool, rootfs); err != nil {
-				return err
-			}
+		if err := addTools(context, volsyncTools...); err != nil {
+			return err
 		}
 		if err := copyFiles(context, map[string]string{"entry.sh": script}); err != nil {
-			return err
-		}
-		if err := os.Mkdir(filepath.Join(context, "tmp"), 0o777); err != nil {
 			return err
 		}
 		return spec{
