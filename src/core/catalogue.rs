@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     api::common::Time,
     core::{
         restic::messages::Snapshot,
-        task::{BackedUp, BackupTask},
+        task::{BackedUp, BackupTask, Place},
     },
 };
 
@@ -27,23 +27,6 @@ pub const ACCEPTED: &str = "accepted";
 /// Tag that names the snapshot: `snapshot=<id>`.
 const SNAPSHOT: &str = "snapshot=";
 
-/// What is backed up where.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Place {
-    /// Namespace of the `VolumeBackup`.
-    pub namespace: String,
-    /// Name of the `VolumeBackup`.
-    pub name: String,
-    /// The claim.
-    pub claim: String,
-    /// URL of the restic repository, without credentials.
-    pub url: String,
-    /// Host of its snapshots.
-    pub host: String,
-    /// Path of its snapshots.
-    pub path: String,
-}
-
 /// A statement, as it is stored.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub struct Statement {
@@ -57,15 +40,13 @@ pub struct Statement {
     pub text: String,
 }
 
-impl Place {
-    /// States where a claim is backed up.
-    pub fn statement(&self) -> Statement {
-        Statement {
-            host: self.host.clone(),
-            file: format!("{FOLDER}/{}/{}/{}", self.namespace, self.name, self.claim),
-            tags: vec![PLACE.to_owned(), tag("url", &self.url), tag("path", &self.path)],
-            text: serde_json::to_string_pretty(self).unwrap_or_default() + "\n",
-        }
+/// States where a claim is backed up.
+pub fn place(place: &Place) -> Statement {
+    Statement {
+        host: place.host.clone(),
+        file: format!("{FOLDER}/{}/{}/{}", place.namespace, place.name, place.claim),
+        tags: vec![PLACE.to_owned(), tag("url", &place.url), tag("path", &place.path)],
+        text: serde_json::to_string_pretty(place).unwrap_or_default() + "\n",
     }
 }
 
@@ -97,7 +78,7 @@ pub fn of_run(task: &BackupTask, volumes: &[BackedUp]) -> Vec<Statement> {
     let new = volumes.iter().filter(|volume| !volume.unchanged && is_bad(volume));
     let bad = new.filter_map(|volume| Some(verdict(NOT_GOOD, host(&volume.claim), volume.snapshot.as_deref()?)));
     let stored = |place: &&Place| volumes.iter().any(|of| of.claim == place.claim && of.snapshot.is_some());
-    older.chain(bad).chain(task.places.iter().filter(stored).map(Place::statement)).collect()
+    older.chain(bad).chain(task.places.iter().filter(stored).map(place)).collect()
 }
 
 /// The snapshots that do not count as good: those that the status says so of, and those of which these statements do,
@@ -133,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_is_stored() {
-        let place = Place {
+        let at = Place {
             namespace: "media".to_owned(),
             name: "radarr".to_owned(),
             claim: "config".to_owned(),
@@ -142,7 +123,7 @@ mod tests {
             path: "/data/config".to_owned(),
         };
         insta::assert_yaml_snapshot!([
-            place.statement(),
+            place(&at),
             verdict(NOT_GOOD, "media", "0a1b"),
             verdict(ACCEPTED, "media", "0a1b")
         ]);

@@ -7,7 +7,7 @@ use crate::{
     core::{
         names,
         restic::messages::Snapshot,
-        task::{History, MaintainTask, Others, RUN_TAG, Watch, Written},
+        task::{Held, History, MaintainTask, Others, RUN_TAG, Watch, Written},
     },
 };
 
@@ -37,13 +37,14 @@ pub fn find(snapshots: &[Snapshot], host: &str, path: &str, watch: Watch, now: T
     })
 }
 
-/// Takes the histories out of which nothing may be forgotten, since another program writes them too.
-pub fn hold(snapshots: &[Snapshot], task: &MaintainTask, now: Time) -> (MaintainTask, Vec<(History, Written)>) {
-    let (mut task, mut held) = (task.clone(), vec![]);
+/// Takes the histories out of which nothing may be forgotten, since another program writes them too; the first of them.
+pub fn hold(snapshots: &[Snapshot], task: &MaintainTask, now: Time) -> (MaintainTask, Option<Held>) {
+    let (mut task, mut held) = (task.clone(), None);
     task.histories.retain(|history| match find(snapshots, &history.host, &history.path, history.watch, now) {
         Others::None => true,
         Others::Wrote(written) => {
-            held.push((history.clone(), written));
+            let History { host, path, backup, .. } = history.clone();
+            held.get_or_insert(Held { host, path, backup, written });
             false
         }
     });
@@ -154,9 +155,9 @@ mod tests {
         ];
         let (left, held) = hold(&list, &task, now());
         assert_eq!(left.histories, [history("/other")]);
-        assert_eq!(held.len(), 1);
+        assert_eq!(held.map(|held| (held.path, held.written.snapshot)), Some(("/data".into(), "22222222".into())));
         list.remove(1);
-        assert_eq!(hold(&list, &task, now()), (task, vec![]));
+        assert_eq!(hold(&list, &task, now()), (task, None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
             messages::{Snapshot, Stats},
         },
         retention,
-        task::{Answer, Failure, Held, History, MaintainTask, Maintained, Outcome},
+        task::{Answer, Failure, MaintainTask, Maintained, Outcome},
     },
 };
 
@@ -48,12 +48,7 @@ pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &MaintainT
         kept: count(snapshots.len() - expired.len()),
         forgotten: count(expired.len()),
         bytes: stats.total_size,
-        held: held.into_iter().next().map(|(History { host, path, backup, .. }, written)| Held {
-            host,
-            path,
-            backup,
-            written,
-        }),
+        held,
     };
     Ok(Answer { repository, outcome: Outcome::Maintained(maintained) })
 }

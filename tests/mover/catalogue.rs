@@ -1,9 +1,8 @@
 //! The base's catalogue: what a cluster that knows nothing else learns from it.
 
 use strongroom::core::{
-    catalogue::Place as BackedUpAt,
     restic::messages::Snapshot,
-    task::{Guard, Verdict},
+    task::{Guard, Place as BackedUpAt, Verdict},
 };
 
 use super::*;

@@ -10,12 +10,11 @@ use crate::{
         repository::RepositorySpec,
     },
     core::{
-        catalogue::Place,
         destination, driver,
         job::{self, Mount, MoverJob},
         problem::{Problem, Reason},
         slots,
-        task::{BackupTask, BackupVolume, RateLimits, Task},
+        task::{BackupTask, BackupVolume, Place, RateLimits, Task},
     },
 };
 
