@@ -111,6 +111,7 @@ pub fn kinds(reason: Reason) -> &'static [On] {
         Reason::RepositoryNotFound
         | Reason::RepositoryNotReady
         | Reason::RepositoryNotAllowed
+        | Reason::HistoryTaken
         | Reason::ClaimPending
         | Reason::VolumeUnsupported
         | Reason::StagingFailed

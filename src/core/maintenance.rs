@@ -18,7 +18,7 @@ use crate::{
         problem::{Class, Problem},
         repository::Subject,
         schedule::{self, Schedule},
-        task::{CheckTask, Outcome, Part, Task},
+        task::{CheckTask, MaintainTask, Outcome, Part, Task},
     },
 };
 
@@ -356,9 +356,12 @@ fn next_part(subject: &Subject, known: &ResticRepositoryStatus) -> Option<Part> 
 }
 
 /// What the mover is to do.
-pub fn task(subject: &Subject, chore: Chore, place: &Place) -> Task {
+pub fn task(subject: &Subject, cluster: &str, chore: Chore, place: &Place) -> Task {
     match chore {
-        Chore::Retention => Task::Maintain(place.task.clone()),
+        Chore::Retention => {
+            let histories = places::declared(place, &subject.spec, cluster);
+            Task::Maintain(MaintainTask { histories, ..place.task.clone() })
+        }
         Chore::Check => {
             let known = subject.status.repositories.get(&place.url).cloned().unwrap_or_default();
             Task::Check(CheckTask { part: next_part(subject, &known) })

@@ -117,6 +117,8 @@ reasons! {
     WrongPassword: Blocked, "Correct RESTIC_PASSWORD; the message names where it comes from.";
     /// Another repository than the known one answers, or the known one is gone.
     RepositoryChanged: Blocked, "Bring the old repository back, or accept the new one as the message says.";
+    /// Another `VolumeBackup` has the history that this one would go on with.
+    HistoryTaken: Blocked, "Give one of the two VolumeBackups another name, or keep them apart in the repository's url or identity.";
     /// The repository is locked by another process.
     RepositoryLocked: Transient, "Wait for the owner that the message names.";
     /// Another repository object is already the default.

@@ -22,9 +22,10 @@ use crate::{
     },
     core::{
         backup::{
-            Observed, SeenClaim, SeenMover, SeenRepository, SeenStaging, World, claim_names, credentials_name,
+            self, Observed, SeenClaim, SeenMover, SeenRepository, SeenStaging, World, claim_names, credentials_name,
             hooks_are_due, job_name, owner, repository_keys, staging,
         },
+        destination::{Scope, targets},
         mover_state::MoverState,
         problem::Problem,
     },
@@ -70,6 +71,9 @@ async fn declared(ctx: &Context, backup: &VolumeBackup, seen: &mut Observed) -> 
         Ok(keys) => seen.repositories = repositories(ctx, backup, &keys).await,
         Err(problem) => seen.no_repository = Some(problem),
     }
+    for of in &mut seen.repositories {
+        of.taken = taken(ctx, backup, of);
+    }
     if !backup.spec.suspend {
         seen.claims = claims(ctx, backup, &claim_names(backup)).await?;
         seen.classes = classes(ctx).await?;
@@ -87,9 +91,19 @@ async fn repositories(
     for key in keys {
         let state = destination::usable(ctx, key, &namespace).await;
         let at_work = destination::subject(ctx, key, &namespace).and_then(|subject| subject.status.at_work);
-        seen.push(SeenRepository { key: key.clone(), state, at_work });
+        seen.push(SeenRepository { key: key.clone(), state, taken: None, at_work });
     }
     seen
+}
+
+/// Whether another `VolumeBackup` has the history that this one would go on with.
+fn taken(ctx: &Context, backup: &VolumeBackup, of: &SeenRepository) -> Option<Problem> {
+    let (spec, _) = of.state.as_ref().ok()?;
+    let (namespace, name) = (backup.namespace().unwrap_or_default(), backup.name_any());
+    let scope = Scope { namespace: &namespace, name: &name, cluster: &ctx.cluster };
+    let targets = targets(spec, scope, &claim_names(backup)).ok()?;
+    let all = ctx.stores.backups.store.state();
+    backup::taken(backup, &of.key, &targets, all.iter().map(|other| &**other))
 }
 
 async fn claims(ctx: &Context, backup: &VolumeBackup, names: &[String]) -> Result<Vec<SeenClaim>, Problem> {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::movers;
 use crate::{
     api::{
-        backup::VolumeBackup,
+        backup::{BackupTarget, VolumeBackup},
         restore::{RestorePhase, RestoreVolume, VolumeRestore, VolumeRestoreStatus},
     },
     clients::cluster,
@@ -24,8 +24,7 @@ use crate::{
         runner::Reconcile,
     },
     core::{
-        backup::rate_limits,
-        destination::public_url,
+        backup::{confirm, rate_limits, taken},
         mover_state::MoverState,
         names::{self, Owner},
         problem::{Problem, Reason},
@@ -128,27 +127,17 @@ async fn source(ctx: &Context, restore: &VolumeRestore, backup: &VolumeBackup) -
     let key = repository(&restore.spec, backup, default_key(ctx))?;
     let namespace = restore.namespace().unwrap_or_default();
     let opened = destination::open(ctx, &key, &namespace, &backup.name_any(), &claims(backup)?).await?;
-    let known = backup.status.iter().flat_map(|status| &status.repositories).find(|known| known.repository == key);
-    let mut targets = vec![];
-    for target in &opened.targets {
-        // Where the snapshots are is what was noted when they were made.
-        let noted = known.and_then(|known| known.targets.iter().find(|noted| noted.claim == target.claim));
-        let url = public_url(&target.url);
-        if let Some(noted) = noted.filter(|noted| public_url(&noted.url) != url) {
-            let message = format!(
-                "the backups of {} went to {} and {} says {url} now: correct the repository object's url",
-                target.claim, noted.url, key.name
-            );
-            return Err(Problem::new(Reason::RepositoryChanged, message));
-        }
-        let target = noted.unwrap_or(target);
-        let (host, path) = (target.host.clone(), target.path.clone());
-        targets.push(BackupVolume { claim: target.claim.clone(), host, path });
+    let all = ctx.stores.backups.store.state();
+    if let Some(problem) = taken(backup, &key, &opened.targets, all.iter().map(|other| &**other)) {
+        return Err(problem);
     }
+    let known = backup.status.iter().flat_map(|status| &status.repositories).find(|known| known.repository == key);
+    confirm(&key, known.map_or(&[], |known| &known.targets), &opened.targets)?;
+    let volume = |target: BackupTarget| BackupVolume { claim: target.claim, host: target.host, path: target.path };
     Ok(Source {
         repository: key,
         id: known.and_then(|known| known.id.clone()),
-        targets,
+        targets: opened.targets.into_iter().map(volume).collect(),
         limits: rate_limits(&opened.spec),
     })
 }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 use super::{
-    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, hooks, others, results,
+    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, holder, hooks, others, results,
     steps::{SNAPSHOTTING, write_or_wait},
     turn,
 };
@@ -347,6 +347,7 @@ fn repository(
     let scope = Scope { namespace: &namespace, name: &backup.name_any(), cluster: &world.cluster };
     let targets = destination::targets(of, scope, &claim_names(backup))?;
     pinned(backup, seen, &name, &targets)?;
+    seen.taken.clone().map_or(Ok(()), Err)?;
     let fits = |reference: &&BackupRepositoryRef| {
         reference.repository.kind == seen.key.kind && reference.repository.name == seen.key.name
     };
@@ -372,12 +373,11 @@ fn pinned(backup: &VolumeBackup, seen: &SeenRepository, name: &str, targets: &[B
         let uid = backup.uid().unwrap_or_default();
         let id = names::hash(&["target", &uid, &target.url, &target.host, &target.path], 8);
         if *old != target && !accepted(backup, &id) {
-            let place = |target: &BackupTarget| format!("{} (host {}, path {})", target.url, target.host, target.path);
             let message = format!(
                 "{name} now sends claim {} to {}, but its history is at {}: put url and identity back, or begin a new history with: {}",
                 target.claim,
-                place(&target),
-                place(old),
+                holder::place(&target),
+                holder::place(old),
                 accept_command(backup, &id)
             );
             return Err(Problem::new(Reason::RepositoryChanged, message));

@@ -9,6 +9,7 @@ mod clean;
 mod declared;
 mod executed;
 mod guard;
+mod holder;
 mod hooks;
 mod known;
 mod mover;
@@ -46,6 +47,8 @@ use crate::{
 
 pub use declared::{claim_names, repository_keys};
 pub use executed::executed;
+pub(crate) use holder::age;
+pub use holder::{confirm, taken};
 pub use hooks::{Exec, Executed, When, hooks_are_due, owed_hooks, owes_hooks};
 pub(crate) use known::{accepted_snapshots, not_good_snapshots};
 pub(crate) use mover::rate_limits;
@@ -129,6 +132,8 @@ pub struct SeenRepository {
     pub key: RepositoryKey,
     /// What it declares and restic's id of its base; or why it cannot be used.
     pub state: Result<(RepositorySpec, Option<String>), Problem>,
+    /// That another `VolumeBackup` has the history that this one would go on with.
+    pub taken: Option<Problem>,
     /// The restic repository of it that maintenance works on.
     pub at_work: Option<AtWork>,
 }

@@ -10,7 +10,8 @@ use crate::{
         repository::RepositorySpec,
     },
     core::{
-        destination, driver,
+        destination::{self, Scope},
+        driver,
         job::{self, Mount, MoverJob},
         problem::{Problem, Reason},
         slots,
@@ -19,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    Child, Observed, SeenMover, Step, World, credentials_name, guard, job_name, known, others, owner, results, staging,
+    Child, Observed, SeenMover, Step, World, credentials_name, guard, holder, job_name, known, others, owner, results, staging,
 };
 
 /// The shortest time that a mover gets, in seconds, however late it starts.
@@ -45,8 +46,11 @@ pub(super) fn start(
         return Ok(Step::Credentials(index));
     }
     let namespace = backup.metadata.namespace.as_deref().unwrap_or_default();
+    let scope = Scope { namespace, name: &backup.name_any(), cluster: &world.cluster };
+    let targets = destination::targets(&state.0, scope, &run.claims)?;
+    holder::confirm(key, noted(backup, key), &targets)?;
     let slot = mover.slot.map(|slot| slots::label(key, namespace, slot));
-    let job = mover_job(backup, run, world, (index, key), state, slot.as_deref(), now);
+    let job = mover_job(backup, run, world, (index, key), (state, &targets), slot.as_deref(), now);
     Ok(Step::Create(Child::Job(Box::new(job))))
 }
 
@@ -55,11 +59,10 @@ fn mover_job(
     run: &Run,
     world: &World,
     (index, key): (usize, &RepositoryKey),
-    (spec, base): &(RepositorySpec, Option<String>),
+    ((spec, base), targets): (&(RepositorySpec, Option<String>), &[BackupTarget]),
     slot: Option<&str>,
     now: Time,
 ) -> Job {
-    let targets = targets(backup, key);
     let owner = owner(backup);
     let mounts: Vec<Mount> = run
         .claims
@@ -78,12 +81,12 @@ fn mover_job(
     };
     let task = Task::Backup(BackupTask {
         run: run.id.clone(),
-        volumes: targets.iter().filter(|target| run.claims.contains(&target.claim)).map(volume).collect(),
+        volumes: targets.iter().map(volume).collect(),
         create_under_base: base.clone().filter(|_| results::may_create(backup, key)),
         guards: run.claims.iter().filter_map(|claim| guard::of(backup, claim, key)).collect(),
         // A repository that is its own base says by itself what is in it; and whoever else reads it, as VolSync does,
         // might take what is stated for data.
-        places: if destination::is_fixed(&spec.url) { vec![] } else { places(backup, key, &targets) },
+        places: if destination::is_fixed(&spec.url) { vec![] } else { places(backup, key, targets) },
         verdicts: known::untold(backup, key),
         exclude: backup.spec.exclude.clone(),
         exclude_if_present: backup.spec.exclude_if_present.clone(),
@@ -117,7 +120,7 @@ fn places(backup: &VolumeBackup, key: &RepositoryKey, targets: &[BackupTarget]) 
         namespace: backup.namespace().unwrap_or_default(),
         name: backup.name_any(),
         claim: target.claim.clone(),
-        url: target.url.clone(),
+        url: destination::public_url(&target.url),
         host: target.host.clone(),
         path: target.path.clone(),
     };
@@ -125,9 +128,9 @@ fn places(backup: &VolumeBackup, key: &RepositoryKey, targets: &[BackupTarget]) 
 }
 
 /// Where the claims' snapshots go, as it stood when the run started.
-fn targets(backup: &VolumeBackup, key: &RepositoryKey) -> Vec<BackupTarget> {
+fn noted<'a>(backup: &'a VolumeBackup, key: &RepositoryKey) -> &'a [BackupTarget] {
     let known = backup.status.iter().flat_map(|status| &status.repositories).find(|known| known.repository == *key);
-    known.map(|known| known.targets.clone()).unwrap_or_default()
+    known.map_or(&[], |known| &known.targets)
 }
 
 /// A repository's limits, in restic's unit.

@@ -122,6 +122,7 @@ pub(super) fn repository(name: &str) -> SeenRepository {
     SeenRepository {
         key: key(name),
         state: Ok((serde_json::from_value(spec).unwrap(), Some("base-id".to_owned()))),
+        taken: None,
         at_work: None,
     }
 }

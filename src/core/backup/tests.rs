@@ -149,6 +149,9 @@ fn what_blocks_is_said_and_clears_by_itself() {
         Box::new(|cluster| {
             cluster.repositories[0].state.as_mut().unwrap().0.schedule = Some("every day".to_owned());
         }),
+        Box::new(|cluster| {
+            cluster.repositories[0].taken = Some(Problem::new(Reason::HistoryTaken, "media/sonarr has it"));
+        }),
         Box::new(|cluster| cluster.backup.spec.suspend = true),
         Box::new(|cluster| {
             cluster.world.hooks = false;
@@ -392,6 +395,7 @@ fn one_repository_down_does_not_stop_the_other() {
     cluster.repositories.push(SeenRepository {
         key: key("s3"),
         state: Err(Problem::new(Reason::RepositoryNotReady, "s3 is down")),
+        taken: None,
         at_work: None,
     });
     cluster.settle();

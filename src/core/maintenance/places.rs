@@ -6,9 +6,11 @@ use crate::{
     api::{
         backup::{BackupRepositoryStatus, BackupTarget, RepositoryKey, RunResult, VolumeBackup},
         common::{Retention, Time},
+        repository::RepositorySpec,
     },
     core::{
         backup,
+        destination::{self, Scope, public_url},
         task::{History, MaintainTask},
     },
 };
@@ -30,8 +32,8 @@ pub struct Place {
     pub is_used: bool,
 }
 
-/// The restic repositories of a repository object, with the histories in them whose retention is known. A history that
-/// no `VolumeBackup` declares, or whose last run is suspect, is left as it is.
+/// The restic repositories of a repository object, with the histories in them whose retention is known, those of the
+/// older `VolumeBackup` first. A history that no `VolumeBackup` declares, or whose last run is suspect, is left as it is.
 pub fn places<'a>(
     key: &RepositoryKey,
     default: Option<&Retention>,
@@ -39,6 +41,8 @@ pub fn places<'a>(
     now: Time,
 ) -> Vec<Place> {
     let mut places: Vec<Place> = vec![];
+    let mut backups: Vec<_> = backups.into_iter().collect();
+    backups.sort_by(|one, other| backup::age(one, other));
     for object in backups {
         let status = object.status.clone().unwrap_or_default();
         let Some(known) = status.repositories.iter().find(|known| known.repository == *key) else { continue };
@@ -66,14 +70,28 @@ pub fn places<'a>(
         place.task.accepted.extend(backup::accepted_snapshots(object, key));
         place.task.histories.extend(histories);
     }
-    for place in &mut places {
-        // Two that write one history and disagree: neither of the two decides.
-        let all = place.task.histories.clone();
-        let twice = |one: &History| all.iter().filter(|of| (&of.host, &of.path) == (&one.host, &one.path)).count() > 1;
-        place.task.histories.retain(|history| !twice(history));
-    }
     places.sort_by(|one, other| one.url.cmp(&other.url));
     places
+}
+
+/// The histories in a place that are where their `VolumeBackup`s and the repository object declare them: a status may
+/// be forged, or tell of an earlier place. Of two that are the same, the older `VolumeBackup`'s.
+pub(super) fn declared(place: &Place, spec: &RepositorySpec, cluster: &str) -> Vec<History> {
+    let mut declared: Vec<History> = vec![];
+    for history in &place.task.histories {
+        let (namespace, name) = history.backup.split_once('/').unwrap_or_default();
+        let scope = Scope { namespace, name, cluster };
+        let targets = destination::targets(spec, scope, std::slice::from_ref(&history.claim)).unwrap_or_default();
+        let is_here = |target: &BackupTarget| {
+            let (url, host, path) = (public_url(&target.url), &target.host, &target.path);
+            (&url, host, path) == (&place.url, &history.host, &history.path)
+        };
+        let is_new = declared.iter().all(|of| (&of.host, &of.path) != (&history.host, &history.path));
+        if is_new && targets.iter().any(is_here) {
+            declared.push(history.clone());
+        }
+    }
+    declared
 }
 
 fn histories(
@@ -102,6 +120,7 @@ fn histories(
         host: target.host.clone(),
         path: target.path.clone(),
         backup: format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()),
+        claim: target.claim.clone(),
         retention: retention.clone(),
         watch: backup::watch(object, key),
     };

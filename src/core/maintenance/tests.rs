@@ -26,7 +26,7 @@ fn key() -> RepositoryKey {
 fn backup(name: &str, change: &serde_json::Value) -> VolumeBackup {
     let repository = json!({"kind": "ClusterResticRepository", "name": "nas"});
     let mut object = json!({
-        "metadata": {"name": name, "namespace": "media"},
+        "metadata": {"name": name, "namespace": "media", "creationTimestamp": null},
         "spec": {},
         "status": {
             "runs": [],
@@ -64,13 +64,35 @@ fn what_is_kept_in_order() {
     let never = backup("c", &json!({"/status/repositories/0/lastSuccess": null}));
     let suspect = backup("a", &json!({"/status/runs": record("Suspect")}));
     let partial = backup("a", &json!({"/status/runs": record("Partial")}));
-    let shared = backup("a", &json!({"/spec": {"retention": {"last": 1}}}));
     assert_yaml_snapshot!(json!({
         "defaults and own": of(&[plain.clone(), own, never], Some(&daily())),
         "suspect": of(&[suspect], Some(&daily())),
         "partial": of(&[partial], Some(&daily())),
-        "two of one history": of(&[plain, shared], Some(&daily())),
     }));
+}
+
+#[test]
+fn a_status_alone_has_nothing_forgotten_and_of_two_the_older_decides() {
+    let round = Round::new();
+    let kept = |backups: &[VolumeBackup]| -> Vec<(String, Option<u32>)> {
+        let places = places(&key(), Some(&daily()), backups, round.now);
+        let [place] = &places[..] else { panic!("all of them go to one place: {places:?}") };
+        match task(&round.subject, "cluster", Chore::Retention, place) {
+            Task::Maintain(task) => task.histories.into_iter().map(|of| (of.path, of.retention.last)).collect(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let target = "/status/repositories/0/targets/0";
+    for (field, forged) in [("host", "games"), ("path", "/data/other"), ("claim", "other")] {
+        let forged = backup("a", &json!({format!("{target}/{field}"): forged}));
+        assert_eq!(kept(&[forged]), [], "{field}");
+    }
+    let older = json!({"/metadata/creationTimestamp": "2026-01-01T00:00:00Z", "/spec": {"retention": {"last": 1}}});
+    let younger = json!({"/metadata/creationTimestamp": "2026-02-01T00:00:00Z", "/spec": {"retention": {"last": 2}}});
+    let (older, younger) = (backup("a", &older), backup("a", &younger));
+    let one = vec![("/data/a".to_owned(), Some(1))];
+    assert_eq!(kept(&[older.clone(), younger.clone()]), one);
+    assert_eq!(kept(&[younger, older]), one);
 }
 
 struct Round {
@@ -127,7 +149,7 @@ impl Round {
                             let place = &self.places[index];
                             self.ran.push(place.url.clone());
                             self.said.push(self.subject.status.at_work.clone());
-                            let outcome = match task(&self.subject, chore, place) {
+                            let outcome = match task(&self.subject, "cluster", chore, place) {
                                 Task::Check(check) => {
                                     self.parts.push(check.part);
                                     self.checked.clone()
@@ -292,7 +314,7 @@ fn the_lock_of_a_mover_that_was_killed_is_removed() {
     let Step::Write(status) = step(&round) else { panic!("what is worked on is said first") };
     round.subject.status = *status;
     let Step::Errand(Next::Credentials, Some(chosen), run) = step(&round) else { panic!("credentials come first") };
-    let task = serde_json::to_string(&task(&round.subject, chosen.0, &round.places[chosen.1])).unwrap();
+    let task = serde_json::to_string(&task(&round.subject, "cluster", chosen.0, &round.places[chosen.1])).unwrap();
     let job = json!({
         "metadata": {"name": "m", "uid": "u", "labels": {labels::RUN: run}},
         "spec": {"template": {"spec": {"containers": [{"name": "mover", "env": [{"name": "STRONGROOM_TASK", "value": task}]}]}}},

@@ -47,6 +47,9 @@ pub struct History {
     pub path: String,
     /// Namespace and name of the `VolumeBackup` that declares it.
     pub backup: String,
+    /// The claim that it is of.
+    #[serde(default)]
+    pub claim: String,
     /// What is kept.
     pub retention: Retention,
     /// How another program that writes it too is known.
