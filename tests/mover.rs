@@ -373,7 +373,7 @@ fn a_check_finds_damage_in_the_part_that_it_reads() {
     assert!(run(&place, &Task::Backup(backup_of(&volume))).good);
     let check = |part: Option<(u32, u32)>| {
         let part = part.map(|(number, of)| Part { number, of });
-        let done = run(&place, &Task::Check(CheckTask { part }));
+        let done = run(&place, &Task::Check(CheckTask { part, ..CheckTask::default() }));
         match &done.answer.outcome {
             Outcome::Checked(checked) => (done.good, checked.errors, checked.first.clone()),
             other => panic!("{other:?} {}", done.stderr),
@@ -542,7 +542,7 @@ fn maintain(volume: &Path, last: u32) -> Task {
         retention,
         ..History::default()
     };
-    Task::Maintain(MaintainTask { histories: vec![history], not_good: vec![], accepted: vec![] })
+    Task::Maintain(MaintainTask { histories: vec![history], ..MaintainTask::default() })
 }
 
 #[test]

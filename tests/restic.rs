@@ -216,7 +216,7 @@ fn retention_is_restics() {
             retention,
             ..History::default()
         };
-        let task = MaintainTask { histories: vec![history], not_good: vec![], accepted: vec![] };
+        let task = MaintainTask { histories: vec![history], ..MaintainTask::default() };
         let gone = retention::expired(&snapshots, &task, chrono::Utc::now());
         let mut ours: Vec<_> = snapshots.iter().map(|one| one.id.clone()).filter(|id| !gone.contains(id)).collect();
         // The one thing that we do and restic does not: the newest stays, whatever its tags.

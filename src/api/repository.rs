@@ -410,6 +410,9 @@ pub struct ResticRepositoryStatus {
     /// Size in bytes at the last maintenance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<i64>,
+    /// The locks that were left in it after the last maintenance or check.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<Lock>,
     /// When maintenance last ended here, well or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maintained_at: Option<Time>,
@@ -422,6 +425,24 @@ pub struct ResticRepositoryStatus {
     /// Which part of the data was read by the last good check that read some, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checked_part: Option<u32>,
+}
+
+/// A lock in a restic repository.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+pub struct Lock {
+    /// The beginning of restic's id of it.
+    pub id: String,
+    /// Host of the process that made it; of one of ours, its run.
+    pub host: String,
+    /// User of the process.
+    pub user: String,
+    /// Number of the process.
+    pub process: i64,
+    /// Whether it lets no other work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+    /// When it was last renewed.
+    pub since: Time,
 }
 
 /// What maintenance does with a restic repository.

@@ -14,6 +14,7 @@ use crate::{
     clients::cluster::Object,
     core::{
         confirm::{self, Kind, Question, Target},
+        locks,
         repository::Subject,
         table::plain,
     },
@@ -48,8 +49,32 @@ struct Asking {
 /// Shows what is asked, and accepts it.
 pub(super) async fn run(args: Args, console: &mut Console<impl BufRead, impl Write>) -> Result<Outcome, Failure> {
     let cluster = args.cluster.connect().await?;
-    let name = &args.target.name;
     let asking = Box::pin(find(&cluster, &args.target)).await?;
+    accept(&args, console, &cluster, asking).await
+}
+
+/// Shows whose locks are in the way, and has the next run remove them.
+pub(super) async fn unlock(args: Args, console: &mut Console<impl BufRead, impl Write>) -> Result<Outcome, Failure> {
+    let cluster = args.cluster.connect().await?;
+    let mut asking = Box::pin(find(&cluster, &args.target)).await?;
+    asking.questions.retain(|question| locks::is_of_locks(&question.id));
+    if asking.questions.is_empty() {
+        return Err(Failure::new(format!(
+            "no lock was in the way of the last work of {}/{}",
+            asking.kind.as_str(),
+            args.target.name
+        )));
+    }
+    accept(&args, console, &cluster, asking).await
+}
+
+async fn accept(
+    args: &Args,
+    console: &mut Console<impl BufRead, impl Write>,
+    cluster: &Cluster,
+    asking: Asking,
+) -> Result<Outcome, Failure> {
+    let name = &args.target.name;
     let object = format!("{}/{name}", asking.kind.as_str());
     if args.id.is_none() && asking.questions.len() > 1 {
         for question in &asking.questions {
@@ -68,7 +93,7 @@ pub(super) async fn run(args: Args, console: &mut Console<impl BufRead, impl Wri
             return Ok(Outcome::Bad);
         }
     }
-    Box::pin(accept(&cluster, asking.kind, name, &question.id)).await?;
+    Box::pin(annotate(cluster, asking.kind, name, &question.id)).await?;
     writeln!(console.output, "{object}: {} is accepted", question.id)?;
     Ok(Outcome::Good)
 }
@@ -116,17 +141,17 @@ async fn questions(cluster: &Cluster, kind: Kind, name: &str) -> Result<Option<V
     })
 }
 
-async fn accept(cluster: &Cluster, kind: Kind, name: &str, id: &str) -> Result<(), Failure> {
-    async fn annotate<K: Object>(cluster: &Cluster, api: Api<K>, name: &str, id: &str) -> Result<(), Failure> {
+async fn annotate(cluster: &Cluster, kind: Kind, name: &str, id: &str) -> Result<(), Failure> {
+    async fn one<K: Object>(cluster: &Cluster, api: Api<K>, name: &str, id: &str) -> Result<(), Failure> {
         cluster.annotate(&api, name, &[(annotations::ACCEPT, id)]).await.map(drop)
     }
     match kind {
-        Kind::Backup => annotate::<VolumeBackup>(cluster, cluster.api(), name, id).await,
+        Kind::Backup => one::<VolumeBackup>(cluster, cluster.api(), name, id).await,
         Kind::Repository(RepositoryKind::ResticRepository) => {
-            annotate::<ResticRepository>(cluster, cluster.api(), name, id).await
+            one::<ResticRepository>(cluster, cluster.api(), name, id).await
         }
         Kind::Repository(RepositoryKind::ClusterResticRepository) => {
-            annotate::<ClusterResticRepository>(cluster, cluster.api_all(), name, id).await
+            one::<ClusterResticRepository>(cluster, cluster.api_all(), name, id).await
         }
     }
 }

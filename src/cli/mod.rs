@@ -29,6 +29,8 @@ pub enum Command {
     Snapshots(snapshots::Args),
     /// Accepts what the condition of an object asks to confirm.
     Accept(accept::Args),
+    /// Shows whose locks are in the way of a VolumeBackup or a repository, and has its next run remove them.
+    Unlock(accept::Args),
 }
 
 /// What can be done with a `VolumeBackup`.
@@ -87,6 +89,7 @@ pub async fn run(command: Command, console: &mut Console<impl BufRead, impl Writ
         Command::Backup(Backup::Now(args)) => Box::pin(backup::run(args, console)).await,
         Command::Snapshots(args) => Box::pin(snapshots::run(args, console)).await,
         Command::Accept(args) => Box::pin(accept::run(args, console)).await,
+        Command::Unlock(args) => Box::pin(accept::unlock(args, console)).await,
     }
 }
 

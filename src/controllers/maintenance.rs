@@ -40,7 +40,8 @@ pub(crate) async fn step(ctx: &Context, subject: &Subject, users: &[Arc<VolumeBa
         Step::Wait(wait) => Ok(Did::Wait(wait)),
         Step::Errand(next, chosen, run) => {
             let place = chosen.and_then(|(_, index)| places.get(index));
-            let task = chosen.zip(place).map(|((chore, _), place)| maintenance::task(subject, &ctx.cluster, chore, place));
+            let task =
+                chosen.zip(place).map(|((chore, _), place)| maintenance::task(subject, &ctx.cluster, chore, place));
             let errand = Errand {
                 name: &name,
                 owner: subject.owner(),

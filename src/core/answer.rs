@@ -17,7 +17,7 @@ pub fn render(answer: &Answer) -> String {
     }
     let message = "the answer is too long for Kubernetes: name fewer claims in one object".to_owned();
     let outcome = Outcome::Failed(Failure { kind: FailureKind::Fatal, message });
-    to_json(&Answer { repository: answer.repository.clone(), outcome })
+    to_json(&Answer { outcome, ..answer.clone() })
 }
 
 /// Whether everything that was asked for was done, in full.
@@ -88,7 +88,7 @@ mod tests {
             failure: Some(Failure { kind: FailureKind::Partial, message: message.to_owned() }),
             ..BackedUp::default()
         };
-        Answer { repository: Some("1".repeat(64)), outcome: Outcome::BackedUp((0..count).map(one).collect()) }
+        Answer::new(Some("1".repeat(64)), Outcome::BackedUp((0..count).map(one).collect()))
     }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
             files: Some(10_000),
             bytes: Some(1_000_000_000),
         };
-        let twenty = Answer { repository: None, outcome: Outcome::Resolved(vec![one; 20]) };
+        let twenty = Answer::new(None, Outcome::Resolved(vec![one; 20]));
         assert_eq!(serde_json::from_str::<Answer>(&render(&twenty)).unwrap(), twenty);
         insta::assert_snapshot!(render(&backed_up(100, "")));
     }
@@ -133,7 +133,7 @@ mod tests {
         #[test]
         fn any_message_fits(message in "\\PC{0,3000}", bytes in 0_usize..200) {
             let failed = Failure { kind: FailureKind::Fatal, message: message.clone() };
-            let text = render(&Answer { repository: None, outcome: Outcome::Failed(failed) });
+            let text = render(&Answer::new(None, Outcome::Failed(failed)));
             prop_assert!(text.len() <= MAX_ANSWER);
             prop_assert!(serde_json::from_str::<Answer>(&text).is_ok());
             let mut short = message.clone();

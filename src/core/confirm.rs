@@ -38,10 +38,13 @@ pub fn of_backup(backup: &VolumeBackup) -> Vec<Question> {
     })
 }
 
-/// What a repository object asks: whether its base may be created, or whether another one is right.
+/// What a repository object asks: whether its base may be created, whether another one is right, whether locks that are
+/// in the way of its maintenance may go.
 pub fn of_repository(subject: &Subject) -> Vec<Question> {
-    let ready = conditions::get(&subject.status.conditions, conditions::READY);
-    questions(ready.into_iter().map(|condition| &condition.message), |message| subject.asked_to_accept(message))
+    let status = &subject.status;
+    let ready = conditions::get(&status.conditions, conditions::READY).map(|condition| &condition.message);
+    let chores = status.last_maintenance.iter().chain(&status.last_check).map(|last| &last.message);
+    questions(ready.into_iter().chain(chores), |message| subject.asked_to_accept(message))
 }
 
 /// Each id once, with the first message that asks for it.

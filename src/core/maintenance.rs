@@ -13,12 +13,13 @@ use crate::{
     },
     core::{
         errand::{self, Next},
+        locks,
         mover_state::MoverState,
         names, others,
         problem::{Class, Problem},
         repository::Subject,
         schedule::{self, Schedule},
-        task::{CheckTask, MaintainTask, Outcome, Part, Task},
+        task::{Answer, CheckTask, FailureKind, MaintainTask, Outcome, Part, Task},
     },
 };
 
@@ -255,10 +256,11 @@ fn ended(subject: &Subject, chosen: &Chosen<'_>, places: &[Place], state: &Mover
     let (chore, url) = (chosen.round.chore, &places[chosen.index].url);
     let status = match state {
         MoverState::Finished(answer) => enter_result(subject, chore, url, now, |known| {
+            known.locks = answer.locks.clone().unwrap_or_default();
             if let Some(id) = answer.repository.as_ref().filter(|_| !matches!(answer.outcome, Outcome::Failed(_))) {
                 known.id.clone_from(id);
             }
-            enter_outcome(subject, known, &answer.outcome)
+            enter_outcome(subject, known, answer)
         }),
         MoverState::Lost(problem) | MoverState::Vanished(problem) => failed(subject, chore, url, &problem.message, now),
         MoverState::Waiting(why) => failed(subject, chore, url, why, now),
@@ -317,8 +319,8 @@ fn enter_result(
 }
 
 /// Enters what came of a place: whether it went well, how many snapshots were forgotten, and words for it.
-fn enter_outcome(subject: &Subject, known: &mut ResticRepositoryStatus, outcome: &Outcome) -> (bool, i64, String) {
-    match outcome {
+fn enter_outcome(subject: &Subject, known: &mut ResticRepositoryStatus, answer: &Answer) -> (bool, i64, String) {
+    match &answer.outcome {
         Outcome::Maintained(done) => {
             (known.snapshots, known.bytes) = (Some(done.kept), Some(done.bytes));
             if let Some(held) = &done.held {
@@ -342,7 +344,11 @@ fn enter_outcome(subject: &Subject, known: &mut ResticRepositoryStatus, outcome:
             known.checked_part = part.map(|part| part.number).or(known.checked_part);
             (true, 0, format!("no errors{}", read.unwrap_or_default()))
         }
-        Outcome::Failed(failure) => (false, 0, failure.message.clone()),
+        Outcome::Failed(failure) => {
+            let ask = || locks::ask(&known.locks, |id| subject.accept_command(id));
+            let ask = (failure.kind == FailureKind::Locked).then(ask).flatten();
+            (false, 0, ask.unwrap_or_else(|| failure.message.clone()))
+        }
         other => (false, 0, format!("the mover answers something else: {other:?}")),
     }
 }
@@ -357,14 +363,15 @@ fn next_part(subject: &Subject, known: &ResticRepositoryStatus) -> Option<Part> 
 
 /// What the mover is to do.
 pub fn task(subject: &Subject, cluster: &str, chore: Chore, place: &Place) -> Task {
+    let unlock = locks::accepted(subject.annotation(annotations::ACCEPT));
     match chore {
         Chore::Retention => {
             let histories = places::declared(place, &subject.spec, cluster);
-            Task::Maintain(MaintainTask { histories, ..place.task.clone() })
+            Task::Maintain(MaintainTask { histories, unlock, ..place.task.clone() })
         }
         Chore::Check => {
             let known = subject.status.repositories.get(&place.url).cloned().unwrap_or_default();
-            Task::Check(CheckTask { part: next_part(subject, &known) })
+            Task::Check(CheckTask { part: next_part(subject, &known), unlock })
         }
     }
 }

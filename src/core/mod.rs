@@ -21,6 +21,7 @@ pub mod interest;
 pub mod item;
 pub mod job;
 pub mod lenient;
+pub mod locks;
 pub mod maintenance;
 pub mod mover_state;
 pub mod names;

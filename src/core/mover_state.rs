@@ -194,7 +194,7 @@ mod tests {
         let failed = "{type: Failed, status: 'True', reason: BackoffLimitExceeded}";
         let answer = |kind| {
             let failure = Failure { kind, message: "stopped".to_owned() };
-            serde_json::to_string(&Answer { repository: None, outcome: Outcome::Failed(failure) }).unwrap()
+            serde_json::to_string(&Answer::new(None, Outcome::Failed(failure))).unwrap()
         };
         let interrupted = terminated("Error", &answer(FailureKind::Interrupted));
         let locked = terminated("Error", &answer(FailureKind::Locked));

@@ -146,8 +146,7 @@ mod tests {
             retention: Retention { last: Some(1), ..Retention::default() },
             ..History::default()
         };
-        let task =
-            MaintainTask { histories: vec![history("/data"), history("/other")], not_good: vec![], accepted: vec![] };
+        let task = MaintainTask { histories: vec![history("/data"), history("/other")], ..MaintainTask::default() };
         let mut list = vec![
             snapshot("1", "2026-11-25T00:00:00Z", &["run=a"]),
             snapshot("2", "2026-11-26T00:00:00Z", &[]),

@@ -150,7 +150,7 @@ impl Subject {
         names::run_id(cluster, self.name(), self.uid(), &format!("{what} {version}"))
     }
 
-    fn accept_command(&self, id: &str) -> String {
+    pub(crate) fn accept_command(&self, id: &str) -> String {
         names::accept_command(&self.resource(), self.metadata.namespace.as_deref(), self.name(), id)
     }
 

@@ -119,7 +119,7 @@ mod tests {
         MaintainTask {
             histories: vec![history],
             not_good: not_good.iter().map(|&id| id.to_owned()).collect(),
-            accepted: vec![],
+            ..MaintainTask::default()
         }
     }
 

@@ -9,7 +9,7 @@ mod restore;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::backup::Progress;
+use crate::api::{backup::Progress, repository::Lock};
 
 pub use backup::{BackedUp, BackupTask, BackupVolume, Guard, Others, Place, RateLimits, Verdict, Watch, Written};
 pub use maintain::{CheckTask, Checked, Held, History, MaintainTask, Maintained, Part};
@@ -77,6 +77,17 @@ pub struct Answer {
     pub repository: Option<String>,
     /// What came of it.
     pub outcome: Outcome,
+    /// The locks that are left in the repository, where that was looked for; not more than
+    /// [`TOLD`](crate::core::locks::TOLD).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locks: Option<Vec<Lock>>,
+}
+
+impl Answer {
+    /// What came of it, in a repository of that id.
+    pub const fn new(repository: Option<String>, outcome: Outcome) -> Self {
+        Self { repository, outcome, locks: None }
+    }
 }
 
 /// What came of a task.

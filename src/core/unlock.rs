@@ -178,7 +178,7 @@ spec:
 
     #[test]
     fn only_after_a_mover_that_was_seen_dead_in_what_takes_a_lock() {
-        let done = MoverState::Finished(Answer { repository: None, outcome: Outcome::Unlocked(1) });
+        let done = MoverState::Finished(Answer::new(None, Outcome::Unlocked(1)));
         let vanished = MoverState::Vanished(Problem::new(Reason::Interrupted, "its pod is gone"));
         let running = MoverState::Running { progress: None, waits: None };
         let word = |task, state: &MoverState, unlocking: &MoverState| match next(&mover(task), state, unlocking) {

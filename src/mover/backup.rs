@@ -52,7 +52,7 @@ pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &BackupTas
     for volume in &mut volumes {
         volume.untold = untold;
     }
-    Ok(Answer { repository, outcome: Outcome::BackedUp(volumes) })
+    Ok(Answer::new(repository, Outcome::BackedUp(volumes)))
 }
 
 /// Whether the next volume would fail in the same way.
@@ -116,7 +116,7 @@ impl Run<'_> {
 
     async fn store(&mut self, volume: &BackupVolume, root: Root, skip: bool) -> Result<(Ending, Summary), Failure> {
         let restic = self.restic;
-        lock::past_others(restic, async |locks| self.start(volume, root, skip, locks).await).await
+        lock::past_others(restic, &self.task.unlock, async |locks| self.start(volume, root, skip, locks).await).await
     }
 
     /// Starts restic. A snapshot that lacks what could not be read (exit code 3) is a snapshot.

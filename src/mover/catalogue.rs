@@ -21,7 +21,7 @@ pub(super) async fn tell(base: Option<&Restic>, statements: &[Statement]) -> boo
     for statement in statements {
         let text = statement.text.as_bytes();
         let state = async |locks| base.output_with(&arguments::state(statement, locks), text).await;
-        match lock::past_others(base, state).await {
+        match lock::past_others(base, &[], state).await {
             Ok(_) => tracing::info!(tags = statement.tags.join(" "), "the base's catalogue is told"),
             Err(problem) => {
                 tracing::warn!(%problem, tags = statement.tags.join(" "), "the base's catalogue cannot be told");

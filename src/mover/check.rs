@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// A check that finds errors has come to its end: that is an answer, and no failure.
-pub(super) async fn run(restic: &Restic, task: CheckTask) -> Result<Answer, Failure> {
-    let checked = lock::past_others(restic, async |locks| check(restic, task, locks).await).await?;
-    Ok(Answer { repository: restic.repository_id().await, outcome: Outcome::Checked(checked) })
+pub(super) async fn run(restic: &Restic, task: &CheckTask) -> Result<Answer, Failure> {
+    let checked = lock::past_others(restic, &task.unlock, async |locks| check(restic, task, locks).await).await?;
+    Ok(Answer::new(restic.repository_id().await, Outcome::Checked(checked)))
 }
 
-async fn check(restic: &Restic, task: CheckTask, locks: Locks) -> Result<Checked, Failure> {
+async fn check(restic: &Restic, task: &CheckTask, locks: Locks) -> Result<Checked, Failure> {
     let (sender, output) = mpsc::channel(64);
     let arguments = arguments::check(task.part, locks);
     let mut report = Report::new(1);

@@ -18,7 +18,7 @@ pub(super) async fn run(restic: &Restic) -> Result<Answer, Failure> {
         Err(failure) if failure.kind == FailureKind::NoRepository => (init(restic).await?, Outcome::Created),
         Err(failure) => return Err(failure),
     };
-    Ok(Answer { repository: Some(id), outcome })
+    Ok(Answer::new(Some(id), outcome))
 }
 
 /// Creates the repository and returns its id.

@@ -33,8 +33,9 @@ pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &MaintainT
     let mut batches = expired.chunks(AT_ONCE).peekable();
     while let Some(batch) = batches.next() {
         let last = batches.peek().is_none();
-        let forget =
-            lock::past_others(restic, async |locks| restic.output(&arguments::forget(batch, last, locks)).await);
+        let forget = lock::past_others(restic, &task.unlock, async |locks| {
+            restic.output(&arguments::forget(batch, last, locks)).await
+        });
         forget.await.map_err(|mut failure| {
             if failure.message.contains("failed to remove one or more snapshots") {
                 failure.message += ": where the server lets these credentials only append, set maintenanceCredentials";
@@ -50,5 +51,5 @@ pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &MaintainT
         bytes: stats.total_size,
         held,
     };
-    Ok(Answer { repository, outcome: Outcome::Maintained(maintained) })
+    Ok(Answer::new(repository, Outcome::Maintained(maintained)))
 }

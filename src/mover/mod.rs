@@ -42,17 +42,17 @@ use crate::{
 
 /// Does the task in the environment. The exit status is 0 where it was done in full.
 pub async fn run() -> ExitCode {
-    let (restic, outcome) = match prepare() {
+    let failed = |failure| Answer::new(None, Outcome::Failed(failure));
+    let (restic, mut answer) = match prepare() {
         Ok((restic, base, task)) => {
-            let mut outcome = perform(&restic, base.as_ref(), &task).await;
-            if task.locks() && !restic.is_stopped() && was_killed(&mut outcome) {
-                lock::clear_own(&restic).await;
+            let mut answer = perform(&restic, base.as_ref(), &task).await.unwrap_or_else(failed);
+            if task.locks() && !restic.is_stopped() {
+                see_to_locks(&restic, &task, &mut answer).await;
             }
-            (Some(restic), outcome)
+            (Some(restic), answer)
         }
-        Err(failure) => (None, Err(failure)),
+        Err(failure) => (None, failed(failure)),
     };
-    let mut answer = outcome.unwrap_or_else(|failure| Answer { repository: None, outcome: Outcome::Failed(failure) });
     if let Some(restic) = &restic {
         for failure in answer::failures(&mut answer.outcome) {
             failure.message = restic.clean(&failure.message);
@@ -109,16 +109,22 @@ async fn attempt(restic: &Restic, base: Option<&Restic>, task: &Task) -> Result<
         Task::Resolve(task) => resolve::run(restic, base, task).await,
         Task::Restore(task) => restore::run(restic, task).await,
         Task::Maintain(task) => maintain::run(restic, base, task).await,
-        Task::Check(task) => check::run(restic, *task).await,
+        Task::Check(task) => check::run(restic, task).await,
         Task::Unlock => lock::run(restic).await,
     }
 }
 
-/// Whether restic ended without a chance to remove its lock: nobody told the mover to stop.
-fn was_killed(outcome: &mut Result<Answer, Failure>) -> bool {
-    match outcome {
-        Ok(answer) => answer::failures(&mut answer.outcome).any(|one| one.kind == FailureKind::Interrupted),
-        Err(failure) => failure.kind == FailureKind::Interrupted,
+/// Removes the lock of a restic that ended without a chance to do so, and tells which others there are: after
+/// maintenance and checks, and where one was in the way.
+async fn see_to_locks(restic: &Restic, task: &Task, answer: &mut Answer) {
+    let mut failed_by = |kind| answer::failures(&mut answer.outcome).any(|failure| failure.kind == kind);
+    let (killed, locked) = (failed_by(FailureKind::Interrupted), failed_by(FailureKind::Locked));
+    if killed {
+        lock::clear_own(restic).await;
+    }
+    let done = !matches!(task, Task::Backup(_)) && !matches!(answer.outcome, Outcome::Failed(_));
+    if locked || done {
+        answer.locks = lock::left(restic).await;
     }
 }
 

@@ -15,5 +15,5 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(restic: &Restic) -> Result<Answer, Failure> {
     let config: Config = restic.with_patience(PATIENCE).json(&arguments::config()).await?;
-    Ok(Answer { repository: Some(config.id), outcome: Outcome::Found })
+    Ok(Answer::new(Some(config.id), Outcome::Found))
 }

@@ -22,5 +22,5 @@ pub(super) async fn run(restic: &Restic, base: Option<&Restic>, task: &ResolveTa
     let base = base.filter(|_| task.selection.id.is_none());
     let not_good = catalogue::not_good(base, &task.not_good, &task.accepted).await?;
     let chosen = task.volumes.iter().map(|volume| select::choose(&snapshots, volume, &task.selection, &not_good));
-    Ok(Answer { repository, outcome: Outcome::Resolved(chosen.collect::<Result<_, _>>()?) })
+    Ok(Answer::new(repository, Outcome::Resolved(chosen.collect::<Result<_, _>>()?)))
 }

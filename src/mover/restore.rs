@@ -31,7 +31,7 @@ pub(super) async fn run(restic: &Restic, task: &RestoreTask) -> Result<Answer, F
         restored.push(Restored { claim: volume.claim.clone(), entries, bytes, seconds });
         report.next_volume();
     }
-    Ok(Answer { repository: restic.repository_id().await, outcome: Outcome::Restored(restored) })
+    Ok(Answer::new(restic.repository_id().await, Outcome::Restored(restored)))
 }
 
 /// Runs restic, which writes, reads and compares every content. Returns the bytes.

@@ -121,10 +121,46 @@ fn a_live_lock_in_the_way_is_waited_for_and_named() {
 }
 
 #[test]
+fn a_live_lock_is_told_and_removed_only_if_someone_accepted_exactly_that() {
+    let (place, volume, _) = with_snapshot();
+    let mut elsewhere = on_another_host(&place);
+    fs::write(volume.join("file"), "other content").unwrap();
+    assert!(run(&place, &Task::Backup(backup_of(&volume))).good);
+    // Nothing is to be forgotten, so no lock is in the way.
+    let locks = run(&place, &maintain(&volume, 2)).answer.locks.unwrap();
+    let [lock] = &locks[..] else { panic!("{locks:?}") };
+    assert_eq!((lock.host.as_str(), lock.exclusive), ("elsewhere", false));
+    let unlocking = |id: &str| {
+        let Task::Maintain(task) = maintain(&volume, 1) else { panic!("it is maintenance") };
+        Task::Maintain(MaintainTask { unlock: vec![id.to_owned()], ..task })
+    };
+    let mut child = start(&mut mover(&place, &unlocking("01234567"), None));
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    // It asks for the lock again when it has looked at those that are there.
+    wait_for("restic waits for the lock", || {
+        let waits = |process: &Pid| {
+            let path = format!("/proc/{}/cmdline", process.as_raw_nonzero());
+            fs::read(path).is_ok_and(|line| String::from_utf8_lossy(&line).contains("--retry-lock"))
+        };
+        children(&child).iter().any(waits)
+    });
+    assert_eq!(place.locks(), 1, "another one was accepted");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    finish(&place, child);
+    let done = run(&place, &unlocking(&lock.id));
+    assert!(done.good, "{:?} {}", done.answer, done.stderr);
+    assert_eq!((place.locks(), done.answer.locks), (0, Some(vec![])));
+    drop(elsewhere.stdin.take());
+    elsewhere.wait().unwrap();
+}
+
+#[test]
 fn a_check_that_cannot_be_done_has_found_no_errors() {
     let place = Place::new();
     let mut elsewhere = on_another_host(&place);
-    let task = Task::Check(CheckTask { part: None });
+    let task = Task::Check(CheckTask::default());
     let waiting = || {
         let mut child = start(&mut mover(&place, &task, None));
         let mut output = BufReader::new(child.stdout.take().unwrap());

@@ -1,6 +1,8 @@
 //! What somebody with one namespace, and every right in it, tries to get from a store, an item, a Secret or a
 //! `ConfigMap` that this namespace may not use.
 
+mod repositories;
+
 use serde_json::{Value, json};
 
 use crate::{

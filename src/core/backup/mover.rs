@@ -5,6 +5,7 @@ use kube::ResourceExt;
 
 use crate::{
     api::{
+        annotations,
         backup::{BackupTarget, DEFAULT_DEADLINE, RepositoryKey, Run, VolumeBackup},
         common::Time,
         repository::RepositorySpec,
@@ -13,6 +14,7 @@ use crate::{
         destination::{self, Scope},
         driver,
         job::{self, Mount, MoverJob},
+        locks,
         problem::{Problem, Reason},
         slots,
         task::{BackupTask, BackupVolume, Place, RateLimits, Task},
@@ -20,7 +22,8 @@ use crate::{
 };
 
 use super::{
-    Child, Observed, SeenMover, Step, World, credentials_name, guard, holder, job_name, known, others, owner, results, staging,
+    Child, Observed, SeenMover, Step, World, credentials_name, guard, holder, job_name, known, others, owner, results,
+    staging,
 };
 
 /// The shortest time that a mover gets, in seconds, however late it starts.
@@ -92,6 +95,7 @@ fn mover_job(
         exclude_if_present: backup.spec.exclude_if_present.clone(),
         exclude_caches: backup.spec.exclude_caches,
         limits: rate_limits(spec),
+        unlock: locks::accepted(backup.annotations().get(annotations::ACCEPT)),
         watch: destination::continues_another(spec).then(|| Box::new(others::watch(backup, key))),
     });
     let left = (run.started_at + deadline(backup) - now).num_seconds();

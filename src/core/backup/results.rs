@@ -9,11 +9,11 @@ use crate::{
         common::{ConditionStatus, Time},
     },
     core::{
-        conditions,
+        conditions, locks,
         mover_state::MoverState,
         problem::{Class, Problem, Reason},
         schedule::Schedule,
-        task::{BackedUp, Failure, FailureKind, Outcome},
+        task::{Answer, BackedUp, Failure, FailureKind, Outcome},
     },
 };
 
@@ -68,7 +68,7 @@ pub(super) fn of_mover(
                         return failed(&problem);
                     }
                     let record = |claim: &String| match volumes.iter().find(|volume| volume.claim == *claim) {
-                        Some(volume) => of_volume(backup, run, key, volume, now),
+                        Some(volume) => of_volume(backup, run, key, (answer, volume), now),
                         None => blank(run, key, claim, now).with(&Problem::new(
                             Reason::ResticFailed,
                             format!("the mover says nothing about claim {claim}"),
@@ -76,7 +76,7 @@ pub(super) fn of_mover(
                     };
                     Some(run.claims.iter().map(record).collect())
                 }
-                Outcome::Failed(failure) => failed(&problem_of(backup, known, failure)),
+                Outcome::Failed(failure) => failed(&problem_of(backup, answer, known, failure)),
                 other => {
                     failed(&Problem::new(Reason::ResticFailed, format!("the mover answers something else: {other:?}")))
                 }
@@ -116,12 +116,18 @@ impl RunRecord {
     }
 }
 
-fn of_volume(backup: &VolumeBackup, run: &Run, key: &RepositoryKey, volume: &BackedUp, now: Time) -> RunRecord {
+fn of_volume(
+    backup: &VolumeBackup,
+    run: &Run,
+    key: &RepositoryKey,
+    (answer, volume): (&Answer, &BackedUp),
+    now: Time,
+) -> RunRecord {
     let mut record = blank(run, key, &volume.claim, now);
     record.seconds = Some(volume.seconds);
     let Some(snapshot) = &volume.snapshot else {
         let problem = match &volume.failure {
-            Some(failure) => problem_of(backup, known_id(backup, key), failure),
+            Some(failure) => problem_of(backup, answer, known_id(backup, key), failure),
             None => Problem::new(Reason::ResticFailed, "the mover stored no snapshot and does not say why"),
         };
         return record.with(&problem);
@@ -177,7 +183,7 @@ fn other_repository(
     Some(Problem::new(Reason::RepositoryChanged, message))
 }
 
-fn problem_of(backup: &VolumeBackup, known: Option<&str>, failure: &Failure) -> Problem {
+fn problem_of(backup: &VolumeBackup, answer: &Answer, known: Option<&str>, failure: &Failure) -> Problem {
     let words = &failure.message;
     let (reason, message) = match (failure.kind, known) {
         (FailureKind::NoRepository, Some(id)) => {
@@ -188,7 +194,10 @@ fn problem_of(backup: &VolumeBackup, known: Option<&str>, failure: &Failure) -> 
         }
         (FailureKind::NoRepository, None) => (Reason::BaseMissing, words.clone()),
         (FailureKind::BaseChanged, _) => (Reason::RepositoryChanged, words.clone()),
-        (FailureKind::Locked, _) => (Reason::RepositoryLocked, words.clone()),
+        (FailureKind::Locked, _) => {
+            let ask = locks::ask(answer.locks.as_deref().unwrap_or_default(), |id| accept_command(backup, id));
+            (Reason::RepositoryLocked, ask.unwrap_or_else(|| words.clone()))
+        }
         (FailureKind::WrongPassword, _) => (Reason::WrongPassword, words.clone()),
         (FailureKind::Unreachable, _) => (Reason::RepositoryUnreachable, words.clone()),
         (FailureKind::Empty, _) => (Reason::VolumeEmpty, words.clone()),

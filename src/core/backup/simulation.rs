@@ -13,6 +13,7 @@ use crate::{
         backup::{RunHooks, RunResult, VolumeBackupSpec},
         common::RepositoryKind,
         foreign::{VolumeSnapshotContentStatus, VolumeSnapshotError, VolumeSnapshotStatus},
+        repository::Lock,
     },
     core::{
         problem::Reason,
@@ -124,6 +125,18 @@ pub(super) fn repository(name: &str) -> SeenRepository {
         state: Ok((serde_json::from_value(spec).unwrap(), Some("base-id".to_owned()))),
         taken: None,
         at_work: None,
+    }
+}
+
+/// A lock of somebody else.
+fn lock() -> Lock {
+    Lock {
+        id: "0ef4cb6f".to_owned(),
+        host: "laptop".to_owned(),
+        user: "root".to_owned(),
+        process: 6800,
+        exclusive: true,
+        since: time("2026-09-24T11:58:00Z"),
     }
 }
 
@@ -467,7 +480,7 @@ impl Cluster {
                 continue;
             }
             if name.ends_with("-unlock") {
-                *state = MoverState::Finished(Answer { repository: None, outcome: Outcome::Unlocked(1) });
+                *state = MoverState::Finished(Answer::new(None, Outcome::Unlocked(1)));
                 continue;
             }
             self.counter += 1;
@@ -482,11 +495,15 @@ impl Cluster {
                 untold: self.untold,
                 ..BackedUp::default()
             };
-            let answer = |outcome| MoverState::Finished(Answer { repository: Some("repo-id".to_owned()), outcome });
+            let answer = |outcome| MoverState::Finished(Answer::new(Some("repo-id".to_owned()), outcome));
             *state = match self.end {
                 End::Good => answer(Outcome::BackedUp(claims.iter().map(|claim| volume(claim, 0)).collect())),
                 End::Unread => answer(Outcome::BackedUp(claims.iter().map(|claim| volume(claim, 3)).collect())),
-                End::Fails(kind) => answer(Outcome::Failed(Failure { kind, message: "restic says no".to_owned() })),
+                End::Fails(kind) => {
+                    let failed = Outcome::Failed(Failure { kind, message: "restic says no".to_owned() });
+                    let locks = (kind == FailureKind::Locked).then(|| vec![lock()]);
+                    MoverState::Finished(Answer { locks, ..Answer::new(Some("repo-id".to_owned()), failed) })
+                }
                 End::OutOfMemory => MoverState::Lost(Problem::new(Reason::OutOfMemory, "too little memory")),
                 End::Evicted => MoverState::Lost(Problem::new(Reason::Interrupted, "evicted")),
                 End::JobDeleted if phase != Some(BackupPhase::BackingUp) => continue,

@@ -288,6 +288,33 @@ fn each_failure_has_its_reason_and_its_retries() {
 }
 
 #[test]
+fn a_lock_in_the_way_is_removed_by_the_next_run_once_someone_accepts_that() {
+    let mut cluster = cluster(json!({"retries": 0}));
+    let wanted = |cluster: &mut Cluster, token: &str| {
+        cluster.force(token);
+        while cluster.jobs.is_empty() {
+            let _ = cluster.control();
+            cluster.snapshotter();
+            cluster.provisioner();
+        }
+        let (job, _) = cluster.jobs.values().next().unwrap();
+        let env = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0].env.clone().unwrap();
+        let task: serde_json::Value = serde_json::from_str(env[0].value.as_ref().unwrap()).unwrap();
+        cluster.settle();
+        task["backup"]["unlock"].clone()
+    };
+    cluster.end = End::Fails(FailureKind::Locked);
+    assert_eq!(wanted(&mut cluster, "one"), json!(null));
+    assert_eq!(asked(&cluster), ["unlock-0ef4cb6f"], "{:?}", last_run(&cluster));
+    let accept = (annotations::ACCEPT.to_owned(), "unlock-0ef4cb6f".to_owned());
+    cluster.backup.annotations_mut().extend([accept]);
+    assert_eq!(wanted(&mut cluster, "two"), json!(["0ef4cb6f"]));
+    cluster.end = End::Good;
+    wanted(&mut cluster, "three");
+    assert!(asked(&cluster).is_empty());
+}
+
+#[test]
 fn a_run_that_loses_what_it_needs_ends_with_that_reason() {
     type Change = fn(&mut Cluster);
     let refuse: fn(&mut Cluster, Reason) =
@@ -363,14 +390,8 @@ fn two_repositories_share_a_snapshot_and_one_retries_alone() {
     assert_eq!(cluster.creations, 8);
     // One of the movers succeeds, the other is evicted.
     cluster.provisioner();
-    let good = Answer {
-        repository: Some("nas-id".to_owned()),
-        outcome: Outcome::BackedUp(vec![BackedUp {
-            claim: "radarr".to_owned(),
-            snapshot: Some("a".repeat(64)),
-            ..BackedUp::default()
-        }]),
-    };
+    let stored = BackedUp { claim: "radarr".to_owned(), snapshot: Some("a".repeat(64)), ..BackedUp::default() };
+    let good = Answer::new(Some("nas-id".to_owned()), Outcome::BackedUp(vec![stored]));
     let mut ends =
         [MoverState::Finished(good), MoverState::Lost(Problem::new(Reason::Interrupted, "evicted"))].into_iter();
     for (_, state) in cluster.jobs.values_mut() {

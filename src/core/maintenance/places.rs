@@ -58,7 +58,7 @@ pub fn places<'a>(
                 backup: (object.namespace().unwrap_or_default(), object.name_any()),
                 claims: known.targets.iter().map(|target| target.claim.clone()).collect(),
                 busy: false,
-                task: MaintainTask { histories: vec![], not_good: vec![], accepted: vec![] },
+                task: MaintainTask::default(),
                 is_used: false,
             });
             let last = places.len() - 1;

@@ -7,9 +7,10 @@ use crate::{
         backup::{RepositoryKey, VolumeBackup},
         common::{RepositoryKind, Retention},
         labels,
-        repository::ClusterResticRepository,
+        repository::{ClusterResticRepository, Lock},
     },
     core::{
+        confirm,
         problem::Reason,
         task::{Answer, Checked, Failure, FailureKind, Held, Maintained, Written},
     },
@@ -103,6 +104,8 @@ struct Round {
     outcome: Outcome,
     /// What checks answer.
     checked: Outcome,
+    /// What movers find of locks.
+    locks: Option<Vec<Lock>>,
     ran: Vec<String>,
     parts: Vec<Option<Part>>,
     /// What the status says is worked on when a mover starts.
@@ -125,6 +128,7 @@ impl Round {
             now: time("2026-09-24T03:00:00Z"),
             outcome: Outcome::Maintained(Maintained { kept: 7, forgotten: 2, bytes: 1000, held: None }),
             checked: Outcome::Checked(Checked::default()),
+            locks: None,
             ran: vec![],
             parts: vec![],
             said: vec![],
@@ -156,7 +160,7 @@ impl Round {
                                 }
                                 _ => self.outcome.clone(),
                             };
-                            let answer = Answer { repository: None, outcome };
+                            let answer = Answer { locks: self.locks.clone(), ..Answer::new(None, outcome) };
                             self.seen.state = MoverState::Finished(answer);
                         }
                         Next::DeleteJob(_) => self.seen.job = None,
@@ -234,6 +238,43 @@ fn a_failure_is_said_and_does_not_stop_the_others() {
     round.subject.spec.maintenance.as_mut().unwrap().schedule = Some("nightly".to_owned());
     round.settle();
     assert!(round.subject.status.last_maintenance.unwrap().message.contains("nightly"));
+}
+
+#[test]
+fn locks_are_told_and_removed_by_the_next_run_once_someone_accepts_that() {
+    let mut round = Round::new();
+    round.locks = Some(vec![Lock {
+        id: "0ef4cb6f".to_owned(),
+        host: "laptop".to_owned(),
+        user: "root".to_owned(),
+        process: 6800,
+        exclusive: false,
+        since: time("2026-09-24T03:50:00Z"),
+    }]);
+    round.settle();
+    round.at("2026-09-24T04:00:01Z");
+    let known = |round: &Round| round.subject.status.repositories["s3:https://nas/a"].locks.clone();
+    assert_eq!(known(&round).len(), 1);
+    assert!(confirm::of_repository(&round.subject).is_empty(), "it is in nobody's way");
+    round.outcome = Outcome::Failed(Failure { kind: FailureKind::Locked, message: "locked".to_owned() });
+    round.at("2026-09-25T04:00:01Z");
+    let questions = confirm::of_repository(&round.subject);
+    assert_eq!(questions.iter().map(|of| of.id.as_str()).collect::<Vec<_>>(), ["unlock-0ef4cb6f"]);
+    let accept = (annotations::ACCEPT.to_owned(), "unlock-0ef4cb6f".to_owned());
+    round.subject.metadata.annotations.get_or_insert_default().extend([accept]);
+    for chore in [Chore::Retention, Chore::Check] {
+        match task(&round.subject, "cluster", chore, &round.places[0]) {
+            Task::Maintain(MaintainTask { unlock, .. }) | Task::Check(CheckTask { unlock, .. }) => {
+                assert_eq!(unlock, ["0ef4cb6f"]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    round.locks = Some(vec![]);
+    round.outcome = Outcome::Maintained(Maintained::default());
+    round.at("2026-09-26T04:00:01Z");
+    assert_eq!(known(&round), []);
+    assert!(confirm::of_repository(&round.subject).is_empty());
 }
 
 impl Round {
@@ -327,7 +368,7 @@ fn the_lock_of_a_mover_that_was_killed_is_removed() {
     assert_eq!(unlock.metadata.name.as_deref(), Some("m-unlock"));
     round.seen.unlocking = MoverState::Running { progress: None, waits: None };
     assert_eq!(step(&round), Step::Wait(SOON));
-    round.seen.unlocking = MoverState::Finished(Answer { repository: None, outcome: Outcome::Unlocked(1) });
+    round.seen.unlocking = MoverState::Finished(Answer::new(None, Outcome::Unlocked(1)));
     assert!(matches!(step(&round), Step::Errand(Next::DeleteJob(_), ..)));
 }
 
@@ -406,7 +447,7 @@ fn while_a_backup_runs_or_a_schedule_is_wrong_nothing_is_said_to_be_worked_on() 
     round.seen.state = MoverState::Running { progress: None, waits: None };
     round.subject.spec.time_zone = Some("Mars/Olympus".to_owned());
     assert_eq!(round.step(), Step::Wait(SOON));
-    round.seen.state = MoverState::Finished(Answer { repository: None, outcome: round.outcome.clone() });
+    round.seen.state = MoverState::Finished(Answer::new(None, round.outcome.clone()));
     assert!(matches!(round.step(), Step::Write(_)));
     assert_eq!(round.last(), (true, "s3:https://nas/a: 2 snapshots forgotten, 7 kept".to_owned()));
 }

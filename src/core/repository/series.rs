@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::{
     api::{
         common::RepositoryKind,
-        repository::{ClusterResticRepository, RepositoryStatus, ResticRepository},
+        repository::{ClusterResticRepository, RepositoryStatus, ResticRepository, ResticRepositoryStatus},
     },
     core::{
         conditions,
@@ -23,6 +23,7 @@ const CHECK_SUCCEEDED: Metric =
     Metric("repository_last_check_succeeded", "Whether all was checked and no error was found");
 const ERRORS: Metric = Metric("repository_check_errors", "Errors that the last check found");
 const SNAPSHOTS: Metric = Metric("repository_snapshots", "Snapshots at the last maintenance");
+const LOCKS: Metric = Metric("repository_locks", "Locks that were left after the last maintenance or check");
 const ORPHANED: Metric = Metric("repository_orphaned", "Whether no VolumeBackup goes there any more");
 const BYTES: Metric = Metric("repository_bytes", "Size at the last maintenance");
 
@@ -60,6 +61,13 @@ fn add(page: &mut Page, kind: RepositoryKind, meta: &ObjectMeta, status: Option<
         page.add_some(SNAPSHOTS, &labels, repository.snapshots);
         page.add_some(BYTES, &labels, repository.bytes);
         page.add_some(ERRORS, &labels, repository.check_errors);
+        page.add_some(LOCKS, &labels, locks(repository));
         page.add_some(ORPHANED, &labels, repository.orphaned.then_some(1));
     }
+}
+
+/// How many locks are left, where that was looked for.
+fn locks(repository: &ResticRepositoryStatus) -> Option<i64> {
+    let looked = repository.maintained_at.or(repository.checked_at).is_some();
+    looked.then(|| i64::try_from(repository.locks.len()).unwrap_or(i64::MAX))
 }

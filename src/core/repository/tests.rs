@@ -123,7 +123,7 @@ impl Place {
                     (None, _, Some(_)) => Outcome::Found,
                 };
                 let repository = self.base.filter(|_| self.trouble.is_none()).map(str::to_owned);
-                errand.state = MoverState::Finished(Answer { repository, outcome });
+                errand.state = MoverState::Finished(Answer::new(repository, outcome));
             }
             Next::DeleteJob(_) => errand.job = None,
             Next::DeleteCredentials(_) => errand.credentials = None,

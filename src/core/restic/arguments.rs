@@ -153,6 +153,11 @@ pub fn unlock() -> Vec<String> {
     strings(&["unlock"])
 }
 
+/// Removes every lock, whoever's it is.
+pub fn unlock_all() -> Vec<String> {
+    strings(&["unlock", "--remove-all"])
+}
+
 /// Lists the ids of the repository's locks, one in each line.
 pub fn locks() -> Vec<String> {
     strings(&["list", "locks", "--no-lock"])
@@ -224,6 +229,7 @@ mod tests {
             check(Some(Part { number: 3, of: 20 }), Locks::Wait),
             stats(),
             unlock(),
+            unlock_all(),
             locks(),
             lock("0a1b"),
         ]);

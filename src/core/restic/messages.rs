@@ -162,11 +162,23 @@ pub struct Config {
     pub id: String,
 }
 
-/// A lock, of which only its owner's host is of interest.
+/// A lock.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Lock {
+    /// When it was made, or last renewed.
+    pub time: Time,
+    /// Whether it lets no other work.
+    #[serde(default)]
+    pub exclusive: bool,
     /// Host name of the process that made it.
+    #[serde(default)]
     pub hostname: String,
+    /// Its user.
+    #[serde(default)]
+    pub username: String,
+    /// Its number.
+    #[serde(default)]
+    pub pid: i64,
 }
 
 /// What `stats` counts.

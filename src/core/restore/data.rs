@@ -73,7 +73,7 @@ impl Plan<'_> {
             MoverState::Absent => Step::StartMover(Which::Resolve, Box::new(self.resolve_task(source)), vec![]),
             MoverState::Waiting(why) => self.wait_for_mover(None, Some(why)),
             MoverState::Running { .. } => self.wait_for_mover(None, None),
-            MoverState::Finished(Answer { repository, outcome: Outcome::Resolved(found) }) => {
+            MoverState::Finished(Answer { repository, outcome: Outcome::Resolved(found), .. }) => {
                 if let Some(problem) = changed(source, repository.as_deref()) {
                     return self.retry(Which::Resolve, &self.seen.resolving, &problem);
                 }

@@ -449,7 +449,7 @@ impl World {
                 }
             };
             self.ended.insert(word, self.now);
-            *state = MoverState::Finished(Answer { repository: Some("repo".to_owned()), outcome });
+            *state = MoverState::Finished(Answer::new(Some("repo".to_owned()), outcome));
         }
     }
 

@@ -39,6 +39,9 @@ pub struct BackupTask {
     /// Limits in KiB a second.
     #[serde(default)]
     pub limits: RateLimits,
+    /// Locks of others that someone wants removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unlock: Vec<String>,
     /// Whether to look for another program that writes the same history: one more start of restic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Box<Watch>>,

@@ -7,7 +7,7 @@ use crate::api::common::Retention;
 use super::{Watch, Written};
 
 /// Apply retention and free space.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct MaintainTask {
     /// What to keep, for each history. A snapshot of no history here is kept.
@@ -18,15 +18,21 @@ pub struct MaintainTask {
     /// Snapshots that were accepted as good, which the base's catalogue does not know yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<String>,
+    /// Locks of others that someone wants removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unlock: Vec<String>,
 }
 
 /// Check the repository: its structure always, and a part of the data where one is named.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckTask {
     /// Which part of the data is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
+    /// Locks of others that someone wants removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unlock: Vec<String>,
 }
 
 /// A part of a repository's data: the same packs each time, and all parts together are all data.
