@@ -32,7 +32,7 @@ pub(crate) enum Did {
 pub(crate) async fn step(ctx: &Context, subject: &Subject, users: &[Arc<VolumeBackup>]) -> Result<Did, Problem> {
     let key = subject.key();
     let users = users.iter().map(|backup| &**backup);
-    let places = maintenance::places(&key, subject.spec.retention.as_ref(), users, ctx.now());
+    let places = maintenance::places(&key, &ctx.cluster, subject.spec.retention.as_ref(), users, ctx.now());
     let name = maintenance::errand_name(subject, &ctx.cluster);
     let seen = errand::observe(ctx, &name, subject.uid()).await?;
     match maintenance::next_step(subject, &ctx.cluster, &places, &seen, ctx.now()) {

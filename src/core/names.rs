@@ -48,6 +48,11 @@ pub fn label(text: &str) -> String {
     if short.is_empty() { hash } else { format!("{short}-{hash}") }
 }
 
+/// What tells a cluster's snapshots from another one's.
+pub fn cluster_hash(cluster: &str) -> String {
+    hash(&["cluster", cluster], 10)
+}
+
 /// The id of a run: the name of the object that it belongs to, and a hash of the cluster, of the object's uid and
 /// of what makes the run unique. It is the mover pod's host name, so a lock's owner can be looked up.
 pub fn run_id(cluster: &str, name: &str, uid: &str, unique: &str) -> String {

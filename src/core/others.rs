@@ -1,4 +1,5 @@
-//! Another program that writes the same history: its snapshots, newer than ours and without a run's tag.
+//! Another program, or another cluster, that writes the same history: its snapshots, newer than ours and without the tags
+//! of our runs.
 
 use chrono::{SecondsFormat, TimeDelta};
 
@@ -7,7 +8,7 @@ use crate::{
     core::{
         names,
         restic::messages::Snapshot,
-        task::{Held, History, MaintainTask, Others, RUN_TAG, Watch, Written},
+        task::{CLUSTER_TAG, Held, History, MaintainTask, Others, RUN_TAG, Watch, Written},
     },
 };
 
@@ -22,9 +23,12 @@ const VOLSYNC: (&str, &str) = ("volsync", "/data");
 ///
 /// Snapshots from before our first one are a history that is continued. Those that are too old, and those that
 /// someone accepted, are past.
-pub fn find(snapshots: &[Snapshot], host: &str, path: &str, watch: Watch, now: Time) -> Others {
+pub fn find(snapshots: &[Snapshot], host: &str, path: &str, watch: &Watch, now: Time) -> Others {
     let history = || snapshots.iter().filter(|snapshot| snapshot.is_of(host, path));
-    let ours = |snapshot: &&Snapshot| snapshot.tag(RUN_TAG).is_some();
+    let of_strongroom = |snapshot: &Snapshot| snapshot.tag(RUN_TAG).is_some();
+    // Those of before there was such a tag have none.
+    let of_cluster = |snapshot: &Snapshot| snapshot.tag(CLUSTER_TAG).is_none_or(|cluster| cluster == watch.cluster);
+    let ours = |snapshot: &&Snapshot| of_strongroom(snapshot) && of_cluster(snapshot);
     let first = history().filter(ours).map(|snapshot| snapshot.time).chain(watch.since).min();
     let counts = |snapshot: &&Snapshot| {
         let accepted = watch.accepted.is_some_and(|until| snapshot.time.timestamp() <= until.timestamp());
@@ -33,14 +37,15 @@ pub fn find(snapshots: &[Snapshot], host: &str, path: &str, watch: Watch, now: T
     };
     let newest = history().filter(counts).max_by_key(|snapshot| snapshot.time);
     newest.map_or(Others::None, |newest| {
-        Others::Wrote(Written { snapshot: newest.short_id().to_owned(), time: newest.time })
+        let (snapshot, time) = (newest.short_id().to_owned(), newest.time);
+        Others::Wrote(Written { snapshot, time, cluster: of_strongroom(newest) })
     })
 }
 
 /// Takes the histories out of which nothing may be forgotten, since another program writes them too; the first of them.
 pub fn hold(snapshots: &[Snapshot], task: &MaintainTask, now: Time) -> (MaintainTask, Option<Held>) {
     let (mut task, mut held) = (task.clone(), None);
-    task.histories.retain(|history| match find(snapshots, &history.host, &history.path, history.watch, now) {
+    task.histories.retain(|history| match find(snapshots, &history.host, &history.path, &history.watch, now) {
         Others::None => true,
         Others::Wrote(written) => {
             let History { host, path, backup, .. } = history.clone();
@@ -60,7 +65,11 @@ pub fn accepted(value: &str) -> Option<Time> {
 pub fn words(url: &str, (host, path): (&str, &str), (namespace, name): (&str, &str), written: &Written) -> String {
     let time = written.time.to_rfc3339_opts(SecondsFormat::Secs, true);
     let command = names::accept_command("volumebackup", Some(namespace), name, &format!("{UNTIL}{time}"));
-    let (who, stop) = if (host, path) == VOLSYNC {
+    let (who, stop) = if written.cluster {
+        let stop = "suspend this VolumeBackup in one of the two, or give the clusters places of their own with \
+                    {{ cluster }} in the repository object's url or identity";
+        ("the Strongroom of another cluster", stop)
+    } else if (host, path) == VOLSYNC {
         let stop = "delete the ReplicationSource whose Secret has this URL (kubectl get replicationsources -A), or \
                     suspend this VolumeBackup";
         ("VolSync", stop)
@@ -96,7 +105,7 @@ mod tests {
     }
 
     fn found(snapshots: &[Snapshot], watch: Watch) -> Option<String> {
-        match find(snapshots, "volsync", "/data", watch, now()) {
+        match find(snapshots, "volsync", "/data", &watch, now()) {
             Others::None => None,
             Others::Wrote(written) => Some(written.snapshot),
         }
@@ -124,18 +133,35 @@ mod tests {
         let list = [ours, later.clone(), again.clone()];
         assert_eq!(found(&list, Watch::default()).as_deref(), Some("22222222"));
         let time = |text: &str| -> Option<Time> { Some(text.parse().unwrap()) };
-        let accepted = |text| Watch { since: None, accepted: time(text) };
+        let accepted = |text| Watch { accepted: time(text), ..Watch::default() };
         assert_eq!(found(&list, accepted("2026-11-25T23:59:59Z")).as_deref(), Some("22222222"));
         assert_eq!(found(&list, accepted("2026-11-26T00:00:00Z")), None, "times are in whole seconds");
         // Where the other one has forgotten our first snapshots, it is known that there were some.
         let left = [later, again];
         assert_eq!(found(&left, Watch::default()), None);
-        assert!(found(&left, Watch { since: time("2026-11-10T00:00:00Z"), accepted: None }).is_some());
+        assert!(found(&left, Watch { since: time("2026-11-10T00:00:00Z"), ..Watch::default() }).is_some());
         let old = [snapshot("1", "2026-11-01T00:00:00Z", &["run=a"]), snapshot("2", "2026-11-19T12:00:00Z", &[])];
         assert_eq!(found(&old, Watch::default()), None, "it has stopped");
         let mut elsewhere = list;
         elsewhere[1].paths = vec!["/data/radarr".to_owned()];
         assert_eq!(found(&elsewhere, Watch::default()), None);
+    }
+
+    #[test]
+    fn another_cluster_is_another_writer_once_both_write() {
+        let of = |id: &str, time: &str, cluster: &str| snapshot(id, time, &["run=radarr-1", cluster]);
+        let written = |list: &[Snapshot], cluster: &str| {
+            let watch = Watch { cluster: cluster.to_owned(), ..Watch::default() };
+            find(list, "volsync", "/data", &watch, now())
+        };
+        let old = snapshot("1", "2026-11-24T00:00:00Z", &["run=radarr-1"]);
+        let list = [old, of("2", "2026-11-25T00:00:00Z", "cluster=a"), of("3", "2026-11-26T00:00:00Z", "cluster=b")];
+        assert_eq!(written(&list[..2], "a"), Others::None);
+        assert!(
+            matches!(written(&list, "a"), Others::Wrote(written) if written.cluster && written.snapshot == "33333333")
+        );
+        // Built anew, a cluster goes on with what the one before it wrote.
+        assert_eq!(written(&list[1..], "b"), Others::None);
     }
 
     #[test]
@@ -161,12 +187,15 @@ mod tests {
 
     #[test]
     fn words_name_who_and_what_to_do_and_are_read_back() {
-        let written = Written { snapshot: "22222222".to_owned(), time: "2026-11-26T00:00:00.7Z".parse().unwrap() };
-        let texts = [("volsync", "/data"), ("media", "/data/radarr")]
-            .map(|of| words("rest:http://nas/radarr", of, ("media", "radarr"), &written));
+        let time: Time = "2026-11-26T00:00:00.7Z".parse().unwrap();
+        let texts = [("volsync", "/data", false), ("media", "/data/radarr", false), ("media", "/data/radarr", true)]
+            .map(|(host, path, cluster)| {
+                let written = Written { snapshot: "22222222".to_owned(), time, cluster };
+                words("rest:http://nas/radarr", (host, path), ("media", "radarr"), &written)
+            });
         for text in &texts {
             let id = names::asked_to_accept(text, "volumebackup", Some("media"), "radarr").unwrap();
-            assert_eq!(accepted(id).unwrap().timestamp(), written.time.timestamp());
+            assert_eq!(accepted(id).unwrap().timestamp(), time.timestamp());
         }
         assert_eq!(accepted("a1b2c3d4"), None);
         assert_eq!(accepted("written-until-tomorrow"), None);

@@ -35,6 +35,8 @@ pub const REPOSITORY_MOUNT: &str = "/repository";
 pub const CACHE_MOUNT: &str = "/cache";
 /// The tag that names the run of a snapshot: `run=<id>`.
 pub const RUN_TAG: &str = "run=";
+/// The tag that names the cluster whose run it was: `cluster=<hash of its id>`.
+pub const CLUSTER_TAG: &str = "cluster=";
 /// The tag that keeps mode and owner of the volume's root directory, which is not itself in a snapshot:
 /// `root=<octal mode>:<uid>:<gid>`.
 pub const ROOT_TAG: &str = "root=";

@@ -243,6 +243,13 @@ pub fn is_held_by(volume: &PersistentVolume, owner_uid: &str) -> bool {
     names::belongs_to(volume.metadata.labels.as_ref(), owner_uid) && annotation(volume, RECLAIM_POLICY).is_some()
 }
 
+/// Whether a restore may touch a volume: it holds it, or one of these claims (namespace and name) has it, as the volume
+/// itself says. What a claim or a status says of a volume proves nothing: they are written in the app's namespace.
+pub fn is_of(volume: &PersistentVolume, owner_uid: &str, claims: [(&str, &str); 2]) -> bool {
+    let of = claim_ref(volume).and_then(|claim| Some((claim.namespace.as_deref()?, claim.name.as_deref()?)));
+    is_held_by(volume, owner_uid) || of.is_some_and(|of| claims.contains(&of))
+}
+
 fn is_ours(volume: &PersistentVolume) -> bool {
     let manager = volume.metadata.labels.as_ref().and_then(|labels| labels.get(labels::MANAGED_BY));
     manager.is_some_and(|manager| manager == crate::api::MANAGER)
@@ -367,6 +374,22 @@ mod tests {
         volume.metadata.labels = Some(BTreeMap::new());
         volume.metadata.annotations = Some(BTreeMap::new());
         volume
+    }
+
+    #[test]
+    fn a_volume_itself_says_whose_it_is() {
+        let of = |claim: &str| volume(&format!("metadata: {{name: pvc-1}}\nspec: {{claimRef: {claim}}}"));
+        let claims = [("media", "data-radarr-0"), ("strongroom-system", "radarr-7x2-data")];
+        let is_of = |volume: &PersistentVolume| is_of(volume, "restore-uid", claims);
+        assert!(is_of(&of("{namespace: media, name: data-radarr-0, uid: any}")));
+        assert!(is_of(&of("{namespace: strongroom-system, name: radarr-7x2-data}")));
+        let another = of("{namespace: office, name: data-radarr-0}");
+        assert!(!is_of(&another));
+        assert!(!is_of(&of("{namespace: media, name: another}")));
+        assert!(!is_of(&volume("metadata: {name: pvc-1}")));
+        let held = merged(&another, &hold(&another, &owner(), "run", &claim(), None).unwrap());
+        assert!(is_of(&held));
+        assert!(!super::is_of(&held, "another-restore", claims));
     }
 
     #[test]

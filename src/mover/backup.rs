@@ -145,7 +145,7 @@ impl Run<'_> {
     /// Whether another program writes the same history, where that is to be looked for. Nothing is lost where it cannot
     /// be found out: the next run looks again.
     async fn others(&self, volume: &BackupVolume, listed: Option<Vec<Snapshot>>) -> Option<Others> {
-        let watch = *self.task.watch.as_deref()?;
+        let watch = self.task.watch.as_deref()?;
         let all = match listed {
             Some(all) => Ok(all),
             None => self.snapshots(volume).await,

@@ -155,16 +155,21 @@ async fn claim(
     let staging_name = names::of_run(&seen.run, "data", index);
     let own = ctx.own::<PersistentVolumeClaim>();
     let staging = cluster::get_owned(&own, &staging_name, &seen.owner.uid).await?;
+    let claims = [(namespace, name), (ctx.namespace.as_str(), staging_name.as_str())];
+    let volume = async |name: Option<&str>| {
+        let found = volume(ctx, name).await?;
+        Ok::<_, Problem>(found.filter(|found| volumes::is_of(found, &seen.owner.uid, claims)))
+    };
     let previous = recorded.and_then(|volume| volume.previous_volume.as_deref());
     let staged = staging.as_ref().and_then(volumes::volume_of);
-    let bound = volume(ctx, claim.as_ref().and_then(volumes::volume_of)).await?;
+    let bound = volume(claim.as_ref().and_then(volumes::volume_of)).await?;
     let of_name = |name: Option<&str>| bound.clone().filter(|bound| bound.metadata.name.as_deref() == name);
     Ok(ClaimSeen {
         previous: match of_name(previous) {
             Some(previous) => Some(previous),
-            None => volume(ctx, previous).await?,
+            None => volume(previous).await?,
         },
-        volume: volume(ctx, recorded.and_then(|volume| volume.volume.as_deref()).or(staged)).await?,
+        volume: volume(recorded.and_then(|volume| volume.volume.as_deref()).or(staged)).await?,
         bound,
         claim,
         staging,

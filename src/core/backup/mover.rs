@@ -14,7 +14,7 @@ use crate::{
         destination::{self, Scope},
         driver,
         job::{self, Mount, MoverJob},
-        locks,
+        locks, names,
         problem::{Problem, Reason},
         slots,
         task::{BackupTask, BackupVolume, Place, RateLimits, Task},
@@ -84,6 +84,7 @@ fn mover_job(
     };
     let task = Task::Backup(BackupTask {
         run: run.id.clone(),
+        cluster: names::cluster_hash(&world.cluster),
         volumes: targets.iter().map(volume).collect(),
         create_under_base: base.clone().filter(|_| results::may_create(backup, key)),
         guards: run.claims.iter().filter_map(|claim| guard::of(backup, claim, key)).collect(),
@@ -96,7 +97,7 @@ fn mover_job(
         exclude_caches: backup.spec.exclude_caches,
         limits: rate_limits(spec),
         unlock: locks::accepted(backup.annotations().get(annotations::ACCEPT)),
-        watch: destination::continues_another(spec).then(|| Box::new(others::watch(backup, key))),
+        watch: destination::continues_another(spec).then(|| Box::new(others::watch(backup, key, &world.cluster))),
     });
     let left = (run.started_at + deadline(backup) - now).num_seconds();
     job::mover_job(&MoverJob {

@@ -10,7 +10,7 @@ use crate::{
         common::{ConditionStatus, Time},
     },
     core::{
-        conditions, others,
+        conditions, names, others,
         task::{Others, Outcome, Watch, Written},
     },
 };
@@ -32,9 +32,10 @@ pub const fn other_writer() -> (&'static str, &'static str, &'static str) {
 }
 
 /// By what the snapshots of another program are told from what came before us.
-pub(crate) fn watch(backup: &VolumeBackup, key: &RepositoryKey) -> Watch {
+pub(crate) fn watch(backup: &VolumeBackup, key: &RepositoryKey, cluster: &str) -> Watch {
     let known = backup.status.iter().flat_map(|status| &status.snapshots);
     Watch {
+        cluster: names::cluster_hash(cluster),
         since: known.filter(|snapshot| snapshot.repository == *key).map(|snapshot| snapshot.time).min(),
         accepted: backup.annotations().get(annotations::ACCEPT).and_then(|value| others::accepted(value)),
     }

@@ -659,7 +659,9 @@ fn another_writer_is_told_until_it_is_accepted_or_gone() {
     let Ok((spec, _)) = &mut cluster.repositories[0].state else { panic!("it is usable") };
     spec.identity = serde_json::from_value(identity).unwrap();
     cluster.settle();
-    let wrote = |time_of: &str| Some(Others::Wrote(Written { snapshot: "0a1b2c3d".to_owned(), time: time(time_of) }));
+    let wrote = |time_of: &str| {
+        Some(Others::Wrote(Written { snapshot: "0a1b2c3d".to_owned(), time: time(time_of), cluster: false }))
+    };
     let told = |cluster: &Cluster| {
         conditions::get(&cluster.status().repositories[0].conditions, OTHER_WRITER).map(|told| told.message.clone())
     };
@@ -685,7 +687,7 @@ fn another_writer_is_told_until_it_is_accepted_or_gone() {
     cluster.backup.annotations_mut().insert(annotations::ACCEPT.to_owned(), id);
     cluster.settle();
     assert_eq!((told(&cluster), asked(&cluster)), (None, vec![]));
-    let watch = watch(&cluster.backup, &cluster.repositories[0].key);
+    let watch = watch(&cluster.backup, &cluster.repositories[0].key, "cluster");
     assert_eq!(watch.accepted, Some(time("2026-09-24T12:00:00Z")));
     assert!(watch.since.is_some_and(|since| since <= cluster.now));
     // A run that sees that it has stopped says no more of it.

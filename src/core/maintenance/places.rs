@@ -36,6 +36,7 @@ pub struct Place {
 /// older `VolumeBackup` first. A history that no `VolumeBackup` declares, or whose last run is suspect, is left as it is.
 pub fn places<'a>(
     key: &RepositoryKey,
+    cluster: &str,
     default: Option<&Retention>,
     backups: impl IntoIterator<Item = &'a VolumeBackup>,
     now: Time,
@@ -49,7 +50,7 @@ pub fn places<'a>(
         let Some(url) = known.targets.first().map(|target| target.url.clone()) else { continue };
         // One that waits for its next attempt has no mover.
         let busy = backup::running(object, now).is_some_and(|run| run.repositories.contains(key));
-        let histories = histories(object, key, known, default);
+        let histories = histories(object, (key, cluster), known, default);
         let place = if let Some(index) = places.iter().position(|place| place.url == url) {
             &mut places[index]
         } else {
@@ -96,7 +97,7 @@ pub(super) fn declared(place: &Place, spec: &RepositorySpec, cluster: &str) -> V
 
 fn histories(
     object: &VolumeBackup,
-    key: &RepositoryKey,
+    (key, cluster): (&RepositoryKey, &str),
     known: &BackupRepositoryStatus,
     default: Option<&Retention>,
 ) -> Vec<History> {
@@ -122,7 +123,7 @@ fn histories(
         backup: format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()),
         claim: target.claim.clone(),
         retention: retention.clone(),
-        watch: backup::watch(object, key),
+        watch: backup::watch(object, key, cluster),
     };
     known.targets.iter().filter(|target| !is_suspect(target)).map(history).collect()
 }

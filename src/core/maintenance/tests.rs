@@ -55,7 +55,7 @@ fn daily() -> Retention {
 #[test]
 fn what_is_kept_in_order() {
     let of = |backups: &[VolumeBackup], default: Option<&Retention>| {
-        let places = places(&key(), default, backups, time("2026-09-24T03:00:00Z"));
+        let places = places(&key(), "cluster", default, backups, time("2026-09-24T03:00:00Z"));
         let places = places.iter().filter(|place| has_work(Chore::Retention, place));
         places.map(|place| format!("{} {} {:?}", place.url, place.busy, place.task)).collect::<Vec<_>>()
     };
@@ -76,7 +76,7 @@ fn what_is_kept_in_order() {
 fn a_status_alone_has_nothing_forgotten_and_of_two_the_older_decides() {
     let round = Round::new();
     let kept = |backups: &[VolumeBackup]| -> Vec<(String, Option<u32>)> {
-        let places = places(&key(), Some(&daily()), backups, round.now);
+        let places = places(&key(), "cluster", Some(&daily()), backups, round.now);
         let [place] = &places[..] else { panic!("all of them go to one place: {places:?}") };
         match task(&round.subject, "cluster", Chore::Retention, place) {
             Task::Maintain(task) => task.histories.into_iter().map(|of| (of.path, of.retention.last)).collect(),
@@ -123,7 +123,7 @@ impl Round {
         let backups = [backup("a", &json!({})), backup("b", &json!({}))];
         Self {
             subject: Subject::from(&object),
-            places: places(&key(), Some(&daily()), &backups, time("2026-09-24T03:00:00Z")),
+            places: places(&key(), "cluster", Some(&daily()), &backups, time("2026-09-24T03:00:00Z")),
             seen: errand::Seen::default(),
             now: time("2026-09-24T03:00:00Z"),
             outcome: Outcome::Maintained(Maintained { kept: 7, forgotten: 2, bytes: 1000, held: None }),
@@ -295,7 +295,7 @@ impl Round {
 fn all_of_the_data_is_read_in_parts() {
     let mut round = Round::checking();
     // Also where nothing is ever forgotten.
-    round.places = places(&key(), None, &[backup("a", &json!({}))], round.now);
+    round.places = places(&key(), "cluster", None, &[backup("a", &json!({}))], round.now);
     round.settle();
     for day in ["24", "25", "26", "27"] {
         round.at(&format!("2026-09-{day}T05:00:01Z"));
@@ -468,7 +468,7 @@ fn what_is_not_checked_any_more_is_not_known() {
 #[test]
 fn a_history_that_another_program_writes_is_held_and_said() {
     let mut round = Round::new();
-    let written = Written { snapshot: "0a1b2c3d".to_owned(), time: time("2026-09-24T02:00:00Z") };
+    let written = Written { snapshot: "0a1b2c3d".to_owned(), time: time("2026-09-24T02:00:00Z"), cluster: false };
     let held = Held { host: "media".to_owned(), path: "/data/a".to_owned(), backup: "media/a".to_owned(), written };
     round.outcome = Outcome::Maintained(Maintained { kept: 7, forgotten: 0, bytes: 1000, held: Some(held) });
     round.settle();

@@ -2,7 +2,7 @@
 
 use crate::core::{
     catalogue::{self, Statement},
-    task::{BackupTask, BackupVolume, Part, ROOT_TAG, RUN_TAG, RateLimits},
+    task::{BackupTask, BackupVolume, CLUSTER_TAG, Part, ROOT_TAG, RUN_TAG, RateLimits},
 };
 
 /// What is done about another's lock that is in the way.
@@ -57,6 +57,7 @@ pub fn backup(task: &BackupTask, volume: &BackupVolume, root: Root, skip_unchang
     arguments.extend(locks.argument());
     arguments.push(format!("--host={}", volume.host));
     arguments.push(format!("--tag={RUN_TAG}{}", task.run));
+    arguments.push(format!("--tag={CLUSTER_TAG}{}", task.cluster));
     arguments.push(format!("--tag={ROOT_TAG}{}", root.to_tag()));
     if skip_unchanged {
         arguments.push("--skip-if-unchanged".to_owned());

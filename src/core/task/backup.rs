@@ -12,6 +12,8 @@ use super::Failure;
 pub struct BackupTask {
     /// The run's id.
     pub run: String,
+    /// What tells this cluster's snapshots from another one's.
+    pub cluster: String,
     /// The volumes.
     pub volumes: Vec<BackupVolume>,
     /// With restic's id of the base: where no repository is yet, it is created, if the base is there and has that
@@ -73,9 +75,12 @@ pub struct Verdict {
     pub good: bool,
 }
 
-/// By what the snapshots of another program are told from what came before us.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+/// By what the snapshots of another program, or of another cluster, are told from what came before us.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Watch {
+    /// What tells this cluster's snapshots from another one's.
+    #[serde(default)]
+    pub cluster: String,
     /// Since when the history is ours, at the latest: the oldest of our snapshots that is there may tell more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
@@ -144,6 +149,9 @@ pub struct Written {
     pub snapshot: String,
     /// When it was made.
     pub time: Time,
+    /// Whether another cluster's Strongroom made it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cluster: bool,
 }
 
 /// What came of one volume's backup.

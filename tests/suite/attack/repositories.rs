@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{object, secret};
 use crate::{
-    apps::{app, mounted_at, request, run_now, running},
+    apps::{app, ended, mounted_at, request, run_now, running},
     messages::accept_base,
     support::{
         SOON, SYSTEM, apply, beside_others, condition, eventually, get, kubectl, list, namespace, on_node, ready,
@@ -199,4 +199,32 @@ fn credentials_run_no_command_and_name_no_other_place() {
     assert_ne!(value("STRONGROOM_BASE_REPOSITORY"), Some(of_secret));
     assert_ne!(value("RESTIC_REPOSITORY"), Some("\"L3JlcG9zaXRvcnkvYXR0YWNr\"".to_owned()));
     clean(&[own], &[]);
+}
+
+#[test]
+fn a_forged_restore_takes_no_volume_of_another() {
+    let _guard = beside_others();
+    let (victim, own) = ("v-victim", "v-own");
+    furnish(victim, own);
+    let claim = |place: &str| get("pvc", place, "app").expect("the claim exists");
+    let volume = claim(victim)["spec"]["volumeName"].as_str().expect("it is bound").to_owned();
+    let before = get("pv", "", &volume).expect("its volume exists");
+    volume_backup(own, "app", "absent");
+    restore(own, "forged", &json!({"from": {"backup": "app"}, "suspend": true}));
+    let forged = json!({"status": {"phase": "Swapping", "volumes": [{
+        "source": "app", "snapshot": "0".repeat(64), "time": "2026-01-01T00:00:00Z", "host": own, "path": "/data/app",
+        "claim": "app", "claimUid": claim(own)["metadata"]["uid"], "volume": volume, "previousVolume": volume,
+    }]}});
+    let (forged, go) = (forged.to_string(), json!({"spec": {"suspend": false}}).to_string());
+    kubectl(&["-n", own, "patch", "volumerestore", "forged", "--subresource=status", "--type=merge", "-p", &forged]);
+    kubectl(&["-n", own, "patch", "volumerestore", "forged", "--type=merge", "-p", &go]);
+    let ended = ended(own, "forged");
+    assert_eq!(ended["status"]["phase"], "Failed", "{ended:#}");
+    let after = get("pv", "", &volume).expect("its volume is there");
+    for field in ["/metadata/labels", "/metadata/annotations", "/spec"] {
+        assert_eq!(after.pointer(field), before.pointer(field), "{field}");
+    }
+    running(own, "app");
+    nothing_came(own);
+    clean(&[own, victim], &[]);
 }
