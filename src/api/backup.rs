@@ -59,7 +59,7 @@ pub struct VolumeBackupSpec {
     #[schemars(length(max = 20), inner(length(min = 1, max = 253), regex(pattern = NAME)))]
     #[x_kube(validation = ("self.all(a, self.exists_one(b, a == b))", "claimNames names a claim twice"))]
     pub claim_names: Vec<String>,
-    /// The claims, by label.
+    /// The claims, by label: those that have the labels when a run starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim_selector: Option<LabelSelector>,
     /// Where to. Default: the default `ClusterResticRepository`.

@@ -1,9 +1,9 @@
 //! Volumes are backed up.
 
 use crate::{
-    apps::{app, backup, mounted_at, nothing_left, run_now, running},
+    apps::{app, backup, ended, mounted_at, nothing_left, restore_of, run_now, running},
     audit,
-    support::{SOON, SYSTEM, alone, apply, beside_others, eventually, get, kubectl, list, namespace, on_node},
+    support::{SOON, SYSTEM, alone, apply, beside_others, create, eventually, get, kubectl, list, namespace, on_node},
 };
 
 #[test]
@@ -32,6 +32,44 @@ fn a_volume_is_backed_up_and_nothing_is_left() {
         assert_eq!(second["runs"][0]["snapshot"], id, "{driver}: unchanged data adds no snapshot");
         nothing_left(&ns);
     }
+}
+
+#[test]
+fn claims_are_chosen_by_their_labels_and_come_back_together() {
+    let _guard = beside_others();
+    let ns = "b-labels";
+    namespace(ns);
+    let names = ["data", "media", "other"];
+    for name in names {
+        apply(&app(ns, name, "ceph-block"));
+    }
+    for name in names {
+        running(ns, name);
+        on_node(&["sh", "-c", &format!("echo {name} > {}/file && sync", mounted_at(ns, name))]);
+    }
+    apply(&format!(
+        "apiVersion: strongroom.dev/v1alpha1\nkind: VolumeBackup\nmetadata: {{name: app, namespace: {ns}}}\nspec: \
+         {{claimSelector: {{matchLabels: {{part-of: app}}}}, schedule: '0 0 1 1 *'}}\n"
+    ));
+    eventually("claims are waited for", SOON, || {
+        (get("volumebackup", ns, "app")?["status"]["phase"] == "WaitingForClaim").then_some(())
+    });
+    kubectl(&["-n", ns, "label", "pvc", "data", "media", "part-of=app"]);
+    let status = run_now(ns, "app");
+    assert_eq!(status["lastResult"], "Succeeded", "{status:#}");
+    let mut claims: Vec<_> = status["runs"].as_array().expect("runs").iter().map(|run| run["claim"].clone()).collect();
+    claims.sort_by_key(ToString::to_string);
+    assert_eq!(claims, ["data", "media"], "{status:#}");
+    for name in names {
+        on_node(&["sh", "-c", &format!("echo changed > {}/file && sync", mounted_at(ns, name))]);
+    }
+    let restore = ended(ns, &create(&restore_of(ns, "app")));
+    assert_eq!(restore["status"]["phase"], "Succeeded", "{restore:#}");
+    for (name, expected) in [("data", "data"), ("media", "media"), ("other", "changed")] {
+        running(ns, name);
+        assert_eq!(on_node(&["sh", "-c", &format!("cat {}/file", mounted_at(ns, name))]).trim(), expected);
+    }
+    nothing_left(ns);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! What a `VolumeBackup`'s plan needs to see, and no more of it than the phase asks for.
 
-use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::{
+    api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
-    core::{ApiResource, DynamicObject, GroupVersionKind},
+    core::{ApiResource, DynamicObject, GroupVersionKind, ParseExpressionError, Selector},
 };
 
 use crate::{
@@ -27,7 +30,7 @@ use crate::{
         },
         destination::{Scope, targets},
         mover_state::MoverState,
-        problem::Problem,
+        problem::{Problem, Reason},
     },
 };
 
@@ -71,12 +74,16 @@ async fn declared(ctx: &Context, backup: &VolumeBackup, seen: &mut Observed) -> 
         Ok(keys) => seen.repositories = repositories(ctx, backup, &keys).await,
         Err(problem) => seen.no_repository = Some(problem),
     }
-    for of in &mut seen.repositories {
-        of.taken = taken(ctx, backup, of);
-    }
     if !backup.spec.suspend {
-        seen.claims = claims(ctx, backup, &claim_names(backup)).await?;
+        seen.claims = match &backup.spec.claim_selector {
+            Some(selector) => selected(ctx, backup, selector).await?,
+            None => claims(ctx, backup, &claim_names(backup)).await?,
+        };
         seen.classes = classes(ctx).await?;
+        let names: Vec<String> = seen.claims.iter().map(|claim| claim.name.clone()).collect();
+        for of in &mut seen.repositories {
+            of.taken = taken(ctx, backup, of, &names);
+        }
     }
     Ok(())
 }
@@ -97,11 +104,11 @@ async fn repositories(
 }
 
 /// Whether another `VolumeBackup` has the history that this one would go on with.
-fn taken(ctx: &Context, backup: &VolumeBackup, of: &SeenRepository) -> Option<Problem> {
+fn taken(ctx: &Context, backup: &VolumeBackup, of: &SeenRepository, claims: &[String]) -> Option<Problem> {
     let (spec, _) = of.state.as_ref().ok()?;
     let (namespace, name) = (backup.namespace().unwrap_or_default(), backup.name_any());
     let scope = Scope { namespace: &namespace, name: &name, cluster: &ctx.cluster };
-    let targets = targets(spec, scope, &claim_names(backup)).ok()?;
+    let targets = targets(spec, scope, claims).ok()?;
     let all = ctx.stores.backups.store.state();
     backup::taken(backup, &of.key, &targets, all.iter().map(|other| &**other))
 }
@@ -111,16 +118,40 @@ async fn claims(ctx: &Context, backup: &VolumeBackup, names: &[String]) -> Resul
     let mut seen = vec![];
     for name in names {
         let claim = cluster::get(&api, name).await?;
-        let is_bound = |claim: &&PersistentVolumeClaim| {
-            claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"))
-        };
-        let volume = match claim.as_ref().filter(is_bound).and_then(volume_name) {
-            Some(volume) => cluster::get(&ctx.global::<PersistentVolume>(), volume).await?,
-            None => None,
-        };
-        seen.push(SeenClaim { name: name.clone(), claim, volume });
+        seen.push(with_volume(ctx, name.clone(), claim).await?);
     }
     Ok(seen)
+}
+
+/// The claims that have the labels of a selector, by name. One that is being deleted is none any more.
+async fn selected(ctx: &Context, backup: &VolumeBackup, selector: &LabelSelector) -> Result<Vec<SeenClaim>, Problem> {
+    let selector: Selector = selector
+        .clone()
+        .try_into()
+        .map_err(|error: ParseExpressionError| Problem::new(Reason::InvalidSpec, format!("claimSelector: {error}")))?;
+    let api: Api<PersistentVolumeClaim> = ctx.api(&backup.namespace().unwrap_or_default());
+    let found = api.list(&ListParams::default().labels_from(&selector)).await;
+    let found = found.map_err(|error| cluster::problem::<PersistentVolumeClaim>("list", "of the namespace", &error))?;
+    let mut claims = found.items;
+    claims.retain(|claim| claim.metadata.deletion_timestamp.is_none());
+    claims.sort_by_key(ResourceExt::name_any);
+    let mut seen = vec![];
+    for claim in claims {
+        seen.push(with_volume(ctx, claim.name_any(), Some(claim)).await?);
+    }
+    Ok(seen)
+}
+
+/// A claim with its volume, where it is bound.
+async fn with_volume(ctx: &Context, name: String, claim: Option<PersistentVolumeClaim>) -> Result<SeenClaim, Problem> {
+    let is_bound = |claim: &&PersistentVolumeClaim| {
+        claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"))
+    };
+    let volume = match claim.as_ref().filter(is_bound).and_then(volume_name) {
+        Some(volume) => cluster::get(&ctx.global::<PersistentVolume>(), volume).await?,
+        None => None,
+    };
+    Ok(SeenClaim { name, claim, volume })
 }
 
 fn volume_name(claim: &PersistentVolumeClaim) -> Option<&str> {

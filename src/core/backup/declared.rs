@@ -68,8 +68,12 @@ impl From<Problem> for Halt {
     }
 }
 
-/// The claims that are declared.
+/// The claims that are declared by their names; with a selector, those that were seen to have the labels.
 pub fn claim_names(backup: &VolumeBackup) -> Vec<String> {
+    if backup.spec.claim_selector.is_some() {
+        let seen = backup.status.iter().flat_map(|status| &status.claims);
+        return seen.map(|claim| claim.name.clone()).collect();
+    }
     if backup.spec.claim_names.is_empty() { vec![backup.name_any()] } else { backup.spec.claim_names.clone() }
 }
 
@@ -285,11 +289,16 @@ fn declaration(backup: &VolumeBackup, world: &World, seen: &Observed) -> Result<
     if let Some(problem) = &seen.no_repository {
         return Err(problem.clone().into());
     }
+    if seen.claims.is_empty() {
+        let message = "no claim of the namespace has the labels of claimSelector: label one, or correct the selector";
+        return Err(Halt::Waiting(Problem::new(Reason::ClaimNotFound, message)));
+    }
+    let claims: Vec<String> = seen.claims.iter().map(|claim| claim.name.clone()).collect();
     let mut declaration =
         Declaration { readings: vec![], repositories: vec![], schedules: vec![], scheduled: vec![], problem: None };
     let mut idle = vec![];
     for seen in &seen.repositories {
-        match repository(backup, world, seen) {
+        match repository(backup, world, seen, &claims) {
             Ok((declared, schedule)) => {
                 if let Some(schedule) = schedule {
                     declaration.schedules.push(schedule);
@@ -319,8 +328,6 @@ fn supported(spec: &VolumeBackupSpec, world: &World) -> Result<(), Problem> {
     }
     let field = if spec.method.is_some_and(|method| method != BackupMethod::Snapshot) {
         "method (other than Snapshot)"
-    } else if spec.claim_selector.is_some() {
-        "claimSelector (name the claims in claimNames)"
     } else if spec.mover.as_ref().is_some_and(destination::has_cache_claim) {
         destination::CACHE_CLAIM
     } else {
@@ -333,6 +340,7 @@ fn repository(
     backup: &VolumeBackup,
     world: &World,
     seen: &SeenRepository,
+    claims: &[String],
 ) -> Result<(Declared, Option<Schedule>), Halt> {
     let (of, _) = seen.state.as_ref().map_err(Clone::clone)?;
     let name = format!("{} {}", seen.key.kind.as_str(), seen.key.name);
@@ -345,7 +353,7 @@ fn repository(
     let spec = &backup.spec;
     let namespace = backup.namespace().unwrap_or_default();
     let scope = Scope { namespace: &namespace, name: &backup.name_any(), cluster: &world.cluster };
-    let targets = destination::targets(of, scope, &claim_names(backup))?;
+    let targets = destination::targets(of, scope, claims)?;
     pinned(backup, seen, &name, &targets)?;
     seen.taken.clone().map_or(Ok(()), Err)?;
     let fits = |reference: &&BackupRepositoryRef| {

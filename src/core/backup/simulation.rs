@@ -219,7 +219,12 @@ impl Cluster {
             pods: if hooks_are_due(&status) { self.pods.clone() } else { vec![] },
             ..Observed::default()
         };
-        let names = status.run.as_ref().map_or_else(|| claim_names(&self.backup), |run| run.claims.clone());
+        let declared = || match self.backup.spec.claim_selector {
+            // All of them have the labels.
+            Some(_) => self.claims.keys().cloned().collect(),
+            None => claim_names(&self.backup),
+        };
+        let names = status.run.as_ref().map_or_else(declared, |run| run.claims.clone());
         let absent = |name: &String| SeenClaim { name: name.clone(), ..SeenClaim::default() };
         seen.claims = names.iter().map(|name| self.claims.get(name).cloned().unwrap_or_else(|| absent(name))).collect();
         let Some(run) = &status.run else { return seen };

@@ -3,7 +3,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::json;
 
 use super::{
-    simulation::{Cluster, End, key, repository, time, world},
+    simulation::{Cluster, End, claim, key, repository, time, world},
     *,
 };
 use crate::{
@@ -110,6 +110,28 @@ fn by_hand() {
 }
 
 #[test]
+fn a_selector_follows_the_labels() {
+    let mut cluster = Cluster::new(spec(json!({"claimSelector": {"matchLabels": {"app": "paperless"}}})));
+    cluster.claims = ["data", "media"].map(|name| (name.to_owned(), claim(name))).into();
+    let backed_up = |cluster: &mut Cluster, token: &str| {
+        cluster.force(token);
+        cluster.settle();
+        assert!(cluster.is_clean());
+        let status = cluster.status();
+        let newest = status.runs.iter().take_while(|run| run.id == status.runs[0].id);
+        let mut claims: Vec<String> = newest.map(|run| run.claim.clone()).collect();
+        claims.sort();
+        assert_eq!(claim_names(&cluster.backup), claims);
+        claims
+    };
+    assert_eq!(backed_up(&mut cluster, "one"), ["data", "media"]);
+    cluster.claims.insert("cache".to_owned(), claim("cache"));
+    assert_eq!(backed_up(&mut cluster, "two"), ["cache", "data", "media"]);
+    cluster.claims.remove("data");
+    assert_eq!(backed_up(&mut cluster, "three"), ["cache", "media"]);
+}
+
+#[test]
 fn on_creation() {
     let mut cluster = cluster(json!({"runOnCreate": true}));
     assert_eq!(cluster.status().runs.len(), 1);
@@ -158,7 +180,10 @@ fn what_blocks_is_said_and_clears_by_itself() {
             cluster.backup.spec.hooks = serde_json::from_value(json!({"before": [{"command": ["sync"]}]})).unwrap();
         }),
         Box::new(|cluster| cluster.backup.spec.method = Some(crate::api::backup::BackupMethod::Clone)),
-        Box::new(|cluster| cluster.backup.spec.claim_selector = serde_json::from_value(json!({})).unwrap()),
+        Box::new(|cluster| {
+            cluster.claims.clear();
+            cluster.backup.spec.claim_selector = serde_json::from_value(json!({})).unwrap();
+        }),
     ];
     for change in changes {
         let mut cluster = Cluster::new(spec(json!({})));

@@ -111,7 +111,7 @@ fn backup_row(backup: &VolumeBackup) -> BackupRow {
 /// The claims that a `VolumeBackup` declares, and those that it reads.
 fn claims(backup: &VolumeBackup) -> BTreeSet<String> {
     let read = backup.status.iter().flat_map(|status| &status.claims).map(|claim| claim.name.clone());
-    let declared = if backup.spec.claim_selector.is_some() { vec![] } else { backup::claim_names(backup) };
+    let declared = backup::claim_names(backup);
     declared.into_iter().chain(read).collect()
 }
 

@@ -10,6 +10,7 @@ use crate::{
         restore::{RestoreMethod, RestorePhase, VolumeRestore, VolumeRestoreSpec},
     },
     core::{
+        backup,
         conditions::Summary,
         problem::{Problem, Reason},
     },
@@ -23,14 +24,13 @@ const GITOPS_ANNOTATION: &str = "argocd.argoproj.io/tracking-id";
 
 /// The claims that a backup is about.
 pub fn claims(backup: &VolumeBackup) -> Result<Vec<String>, Problem> {
-    if backup.spec.claim_selector.is_some() {
+    let claims = backup::claim_names(backup);
+    if claims.is_empty() {
         let name = backup.metadata.name.as_deref().unwrap_or_default();
-        return Err(not_supported(&format!("claimSelector of VolumeBackup {name}")));
+        let message = format!("VolumeBackup {name} has found no claim with the labels of its claimSelector yet");
+        return Err(Problem::new(Reason::ClaimNotFound, message));
     }
-    if backup.spec.claim_names.is_empty() {
-        return Ok(backup.metadata.name.iter().cloned().collect());
-    }
-    Ok(backup.spec.claim_names.clone())
+    Ok(claims)
 }
 
 /// The repository object that is restored from: the one that is named, or the only one that the backup has, or the
