@@ -161,20 +161,20 @@ fn lab() -> Server {
         }),
     );
     repository["metadata"]["namespace"] = Value::Null;
-    let message = "Locked by root on laptop: `kubectl annotate volumebackup -n media sonarr --overwrite \
+    let message = "Locked by root on laptop: `kubectl annotate volumebackup -n media lidarr --overwrite \
                    strongroom.dev/accept=unlock-0ef4cb6f`";
     let mut last = condition("False", "RepositoryLocked", message);
     last[0]["type"] = json!("LastRunSucceeded");
     let nas = json!({"kind": "ClusterResticRepository", "name": "nas"});
     let status = json!({"repositories": [{"repository": nas, "conditions": last}]});
-    let locked = object("VolumeBackup", "sonarr", &json!({}), &status);
+    let locked = object("VolumeBackup", "lidarr", &json!({}), &status);
     let claim = |name: &str| json!({"metadata": {"name": name, "namespace": "media"}, "spec": {}});
     let ours = |path: &str, answer: Value| (format!("{OURS}{path}"), answer);
     Server::start([
         ours("/volumebackups", list(std::slice::from_ref(&backup))),
         ours("/namespaces/media/volumebackups", list(std::slice::from_ref(&backup))),
         ours("/namespaces/media/volumebackups/radarr", backup),
-        ours("/namespaces/media/volumebackups/sonarr", locked),
+        ours("/namespaces/media/volumebackups/lidarr", locked),
         ours("/volumerestores", list(&[])),
         ours("/namespaces/media/volumerestores", list(&[])),
         ours("/namespaces/media/resticrepositories", list(&[])),
@@ -303,15 +303,15 @@ fn what_is_asked_is_accepted_when_somebody_says_so() {
 #[test]
 fn locks_are_shown_before_somebody_has_them_removed() {
     let server = lab();
-    let sonarr = format!("{OURS}/namespaces/media/volumebackups/sonarr");
-    let (good, output, error) = server.run(&["unlock", "sonarr"]);
+    let lidarr = format!("{OURS}/namespaces/media/volumebackups/lidarr");
+    let (good, output, error) = server.run(&["unlock", "lidarr"]);
     assert!(!good && output.contains("root on laptop") && error.contains("--yes"), "{output}{error}");
     let (good, _, error) = server.run(&["unlock", "ClusterResticRepository/nas", "--yes"]);
     assert!(!good && error.contains("no lock was in the way"), "{error}");
-    assert!(server.annotations(&sonarr).is_null());
-    let (good, output, error) = server.run(&["unlock", "VolumeBackup/sonarr", "--yes"]);
+    assert!(server.annotations(&lidarr).is_null());
+    let (good, output, error) = server.run(&["unlock", "VolumeBackup/lidarr", "--yes"]);
     assert!(good, "{output}{error}");
-    assert_eq!(server.annotations(&sonarr), json!({"strongroom.dev/accept": "unlock-0ef4cb6f"}));
+    assert_eq!(server.annotations(&lidarr), json!({"strongroom.dev/accept": "unlock-0ef4cb6f"}));
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub struct BackupTask {
     /// The run's id.
     pub run: String,
     /// What tells this cluster's snapshots from another one's.
+    #[serde(default)]
     pub cluster: String,
     /// The volumes.
     pub volumes: Vec<BackupVolume>,
