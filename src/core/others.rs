@@ -104,8 +104,8 @@ mod tests {
         "2026-11-27T12:00:00Z".parse().unwrap()
     }
 
-    fn found(snapshots: &[Snapshot], watch: Watch) -> Option<String> {
-        match find(snapshots, "volsync", "/data", &watch, now()) {
+    fn found(snapshots: &[Snapshot], watch: &Watch) -> Option<String> {
+        match find(snapshots, "volsync", "/data", watch, now()) {
             Others::None => None,
             Others::Wrote(written) => Some(written.snapshot),
         }
@@ -118,11 +118,11 @@ mod tests {
             snapshot("2", "2026-11-25T00:00:00Z", &[]),
             snapshot("3", "2026-11-26T00:00:00Z", &["someone=else"]),
         ];
-        assert_eq!(found(&[], Watch::default()), None);
-        assert_eq!(found(&theirs, Watch::default()), None, "nothing of ours yet");
+        assert_eq!(found(&[], &Watch::default()), None);
+        assert_eq!(found(&theirs, &Watch::default()), None, "nothing of ours yet");
         let mut both = theirs.to_vec();
         both.push(snapshot("4", "2026-11-27T00:00:00Z", &["run=radarr-1"]));
-        assert_eq!(found(&both, Watch::default()), None, "all of them are older than ours");
+        assert_eq!(found(&both, &Watch::default()), None, "all of them are older than ours");
     }
 
     #[test]
@@ -131,20 +131,20 @@ mod tests {
         let later = snapshot("2", "2026-11-26T00:00:00.7Z", &["root=755:0:0"]);
         let again = snapshot("3", "2026-11-27T00:00:00Z", &["run=radarr-2"]);
         let list = [ours, later.clone(), again.clone()];
-        assert_eq!(found(&list, Watch::default()).as_deref(), Some("22222222"));
+        assert_eq!(found(&list, &Watch::default()).as_deref(), Some("22222222"));
         let time = |text: &str| -> Option<Time> { Some(text.parse().unwrap()) };
         let accepted = |text| Watch { accepted: time(text), ..Watch::default() };
-        assert_eq!(found(&list, accepted("2026-11-25T23:59:59Z")).as_deref(), Some("22222222"));
-        assert_eq!(found(&list, accepted("2026-11-26T00:00:00Z")), None, "times are in whole seconds");
+        assert_eq!(found(&list, &accepted("2026-11-25T23:59:59Z")).as_deref(), Some("22222222"));
+        assert_eq!(found(&list, &accepted("2026-11-26T00:00:00Z")), None, "times are in whole seconds");
         // Where the other one has forgotten our first snapshots, it is known that there were some.
         let left = [later, again];
-        assert_eq!(found(&left, Watch::default()), None);
-        assert!(found(&left, Watch { since: time("2026-11-10T00:00:00Z"), ..Watch::default() }).is_some());
+        assert_eq!(found(&left, &Watch::default()), None);
+        assert!(found(&left, &Watch { since: time("2026-11-10T00:00:00Z"), ..Watch::default() }).is_some());
         let old = [snapshot("1", "2026-11-01T00:00:00Z", &["run=a"]), snapshot("2", "2026-11-19T12:00:00Z", &[])];
-        assert_eq!(found(&old, Watch::default()), None, "it has stopped");
+        assert_eq!(found(&old, &Watch::default()), None, "it has stopped");
         let mut elsewhere = list;
         elsewhere[1].paths = vec!["/data/radarr".to_owned()];
-        assert_eq!(found(&elsewhere, Watch::default()), None);
+        assert_eq!(found(&elsewhere, &Watch::default()), None);
     }
 
     #[test]

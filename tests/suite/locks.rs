@@ -15,12 +15,14 @@ use crate::{
     apps::{app, backup, has_run, mounted_at, nothing_left, request_run, running},
     messages::accept_base,
     random::Random,
-    support::{SOON, SYSTEM, alone, apply, eventually, get, kubectl, list, namespace, on_node, try_kubectl},
+    support::{SOON, SYSTEM, alone, apply, eventually_every, get, kubectl, list, namespace, on_node, try_kubectl},
 };
 
 const PASSWORD: &str = "canary-locks-1";
 /// How long the mover of the run after a kill may take, in seconds: it waits for no lock.
 const NEXT: i64 = 60;
+/// How often each of the apps is looked at: a dozen of them at once, and a killed run lasts a minute.
+const LOOK: Duration = Duration::from_secs(1);
 /// Until it has come to its end: meanwhile others have the kubelet and the controller killed.
 const LATEST: Duration = Duration::from_mins(4);
 
@@ -111,14 +113,15 @@ impl App {
         self.write(30);
         let before = self.locks();
         let token = request_run(&self.namespace, "app");
-        eventually("the mover has a lock, or the run is over", SOON, || {
+        eventually_every(LOOK, "the mover has a lock, or the run is over", SOON, || {
             let seen = if wanted { self.locks() > before } else { self.pod().is_some() };
             (seen || has_run(&self.namespace, "app", &token).is_some()).then_some(())
         });
         std::thread::sleep(Duration::from_millis(random.of(0..2500)));
         let held = self.locks() > before;
         let struck = self.strike(victim);
-        let status = eventually("the run that was killed ends", LATEST, || has_run(&self.namespace, "app", &token));
+        let status =
+            eventually_every(LOOK, "the run that was killed ends", LATEST, || has_run(&self.namespace, "app", &token));
         // A pod that was deleted by force was not seen terminated: its lock stays until it is 30 minutes old.
         let allowed = before + usize::from(matches!(victim, Victim::Pod));
         let left = self.locks();
@@ -132,7 +135,7 @@ impl App {
 
         self.write(1);
         let token = request_run(&self.namespace, "app");
-        let next = eventually("the next run ends", LATEST, || has_run(&self.namespace, "app", &token));
+        let next = eventually_every(LOOK, "the next run ends", LATEST, || has_run(&self.namespace, "app", &token));
         assert_eq!(next["lastResult"], "Succeeded", "after {victim:?}: {next:#}");
         let seconds = next["runs"][0]["seconds"].as_i64();
         assert!(seconds.is_some_and(|seconds| seconds < NEXT), "the run after {victim:?} took {seconds:?} s");

@@ -101,7 +101,12 @@ pub fn condition(object: &Value, type_: &str) -> Option<(String, String, String)
 }
 
 /// Waits until `look` finds something; prints what one needs to see when it does not.
-pub fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+    eventually_every(Duration::from_millis(200), what, limit, look)
+}
+
+/// The same, looking that often: where many wait at once, their looking is what keeps the machine busy.
+pub fn eventually_every<T>(period: Duration, what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -111,7 +116,7 @@ pub fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Opti
             diagnose();
             panic!("not within {} s: {what}", limit.as_secs());
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(period);
     }
 }
 

@@ -110,7 +110,7 @@ fn taken(ctx: &Context, backup: &VolumeBackup, of: &SeenRepository, claims: &[St
     let scope = Scope { namespace: &namespace, name: &name, cluster: &ctx.cluster };
     let targets = targets(spec, scope, claims).ok()?;
     let all = ctx.stores.backups.store.state();
-    backup::taken(backup, &of.key, &targets, all.iter().map(|other| &**other))
+    backup::taken(backup, &of.key, (spec, &ctx.cluster), &targets, all.iter().map(|other| &**other))
 }
 
 async fn claims(ctx: &Context, backup: &VolumeBackup, names: &[String]) -> Result<Vec<SeenClaim>, Problem> {

@@ -128,7 +128,9 @@ async fn source(ctx: &Context, restore: &VolumeRestore, backup: &VolumeBackup) -
     let namespace = restore.namespace().unwrap_or_default();
     let opened = destination::open(ctx, &key, &namespace, &backup.name_any(), &claims(backup)?).await?;
     let all = ctx.stores.backups.store.state();
-    if let Some(problem) = taken(backup, &key, &opened.targets, all.iter().map(|other| &**other)) {
+    if let Some(problem) =
+        taken(backup, &key, (&opened.spec, &ctx.cluster), &opened.targets, all.iter().map(|other| &**other))
+    {
         return Err(problem);
     }
     let known = backup.status.iter().flat_map(|status| &status.repositories).find(|known| known.repository == key);

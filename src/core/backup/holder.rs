@@ -9,22 +9,24 @@ use crate::{
     api::{
         backup::{BackupRepositoryStatus, BackupTarget, RepositoryKey, VolumeBackup},
         common::RepositoryKind,
+        repository::RepositorySpec,
     },
     core::{
-        destination::public_url,
+        destination::{self, Scope, public_url},
         names,
         problem::{Problem, Reason},
     },
 };
 
-use super::{accept_command, accepted};
+use super::{accept_command, accepted, claim_names};
 
 /// Why a `VolumeBackup` may neither write nor read where its claims' snapshots would be in a repository: another one
-/// has that history. It is the one's that has a good snapshot there; else, or where both say so, the older one's, since
-/// a status may be forged. None where the other one's owner accepts this one.
+/// has that history. It is the one's that has a good snapshot there. Else, or where both say so, it is the older one's,
+/// provided that it declares that place: a status may be forged. None where the other one's owner accepts this one.
 pub fn taken<'a>(
     backup: &VolumeBackup,
     key: &RepositoryKey,
+    (spec, cluster): (&RepositorySpec, &str),
     targets: &[BackupTarget],
     all: impl IntoIterator<Item = &'a VolumeBackup>,
 ) -> Option<Problem> {
@@ -32,7 +34,7 @@ pub fn taken<'a>(
     let holds = |other: &VolumeBackup, target: &BackupTarget| match (begun(other, target), begun(backup, target)) {
         (true, false) => true,
         (false, true) => false,
-        _ => age(other, backup).is_lt(),
+        _ => age(other, backup).is_lt() && declares(other, (spec, cluster), target),
     };
     let others = all.into_iter().filter(|other| other.uid() != backup.uid() && in_reach(backup, key, other));
     others.into_iter().find_map(|other| {
@@ -42,6 +44,14 @@ pub fn taken<'a>(
         let id = id(backup, target);
         (!accepted(other, &id)).then(|| problem(other, target, &id))
     })
+}
+
+/// Whether that is where a `VolumeBackup` declares to go.
+fn declares(backup: &VolumeBackup, (spec, cluster): (&RepositorySpec, &str), target: &BackupTarget) -> bool {
+    let (namespace, name) = (backup.namespace().unwrap_or_default(), backup.name_any());
+    let scope = Scope { namespace: &namespace, name: &name, cluster };
+    let declared = destination::targets(spec, scope, &claim_names(backup));
+    declared.is_ok_and(|declared| declared.iter().any(|of| is_same(of, target)))
 }
 
 /// Compares where a status says that snapshots are with what is declared, which is the truth: a status that was forged
@@ -130,7 +140,7 @@ mod tests {
         serde_json::from_value(json!({
             "apiVersion": "strongroom.dev/v1alpha1", "kind": "VolumeBackup",
             "metadata": {"namespace": namespace, "name": name, "uid": format!("{namespace}/{name}"), "creationTimestamp": created},
-            "spec": {},
+            "spec": {"claimNames": ["config"]},
             "status": {"repositories": [repository]},
         }))
         .unwrap()
@@ -144,8 +154,24 @@ mod tests {
         backup.status.as_ref().unwrap().repositories[0].targets.clone()
     }
 
+    fn spec() -> RepositorySpec {
+        serde_json::from_value(json!({
+            "url": "rest:http://nas/{{ name }}", "credentials": {}, "identity": {"host": "volsync", "path": "/data"},
+        }))
+        .unwrap()
+    }
+
+    fn why<'a>(
+        one: &VolumeBackup,
+        kind: RepositoryKind,
+        wanted: &[BackupTarget],
+        all: impl IntoIterator<Item = &'a VolumeBackup>,
+    ) -> Option<Problem> {
+        taken(one, &key(kind), (&spec(), "cluster"), wanted, all)
+    }
+
     fn is_taken(one: &VolumeBackup, other: &VolumeBackup) -> bool {
-        taken(one, &key(RepositoryKind::ClusterResticRepository), &targets(one), [one, other]).is_some()
+        why(one, RepositoryKind::ClusterResticRepository, &targets(one), [one, other]).is_some()
     }
 
     const EARLY: &str = "2026-11-01T00:00:00Z";
@@ -185,11 +211,11 @@ mod tests {
             for of in &mut others {
                 of.status.as_mut().unwrap().repositories[0].repository.kind = kind;
             }
-            taken(&one, &key(kind), &targets(&one), &others).is_some()
+            why(&one, kind, &targets(&one), &others).is_some()
         };
         assert!(taken_in(RepositoryKind::ClusterResticRepository, &other));
         assert!(!taken_in(RepositoryKind::ResticRepository, &other));
-        assert!(taken_in(RepositoryKind::ResticRepository, &backup("a", "sonarr", EARLY, false)));
+        assert!(taken_in(RepositoryKind::ResticRepository, &backup("a", "sonarr", EARLY, true)));
     }
 
     #[test]
@@ -210,14 +236,20 @@ mod tests {
         let (mut one, other) = (backup("a", "radarr", LATE, true), backup("b", "radarr", EARLY, false));
         let wanted = targets(&one);
         one.status.as_mut().unwrap().repositories[0].targets[0].url = "rest:http://nas/old".to_owned();
-        assert!(taken(&one, &key(RepositoryKind::ClusterResticRepository), &wanted, [&other]).is_some());
+        assert!(why(&one, RepositoryKind::ClusterResticRepository, &wanted, [&other]).is_some());
+    }
+
+    #[test]
+    fn a_forged_status_takes_no_history_away() {
+        let one = backup("a", "radarr", LATE, true);
+        assert!(is_taken(&one, &backup("b", "radarr", EARLY, true)));
+        assert!(!is_taken(&one, &backup("b", "sonarr", EARLY, true)), "it declares another place");
     }
 
     #[test]
     fn only_the_others_owner_can_accept_it() {
         let (mut one, mut other) = (backup("a", "radarr", LATE, false), backup("b", "radarr", EARLY, true));
-        let kind = key(RepositoryKind::ClusterResticRepository);
-        let problem = taken(&one, &kind, &targets(&one), [&other]).unwrap();
+        let problem = why(&one, RepositoryKind::ClusterResticRepository, &targets(&one), [&other]).unwrap();
         insta::assert_snapshot!(problem.message);
         let id = names::asked_to_accept(&problem.message, RESOURCE, Some("b"), "radarr").unwrap().to_owned();
         one.annotations_mut().insert(annotations::ACCEPT.to_owned(), id.clone());

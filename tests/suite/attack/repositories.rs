@@ -48,8 +48,9 @@ fn furnish(victim: &str, own: &str) {
 
 /// The attacker's volume still has what it had, and nothing else.
 fn nothing_came(own: &str) {
-    let files = on_node(&["sh", "-c", &format!("cd {} && ls && cat *", mounted_at(own, "app"))]);
-    assert_eq!(files.split_whitespace().collect::<Vec<_>>(), ["mine", "mine"], "{files}");
+    let script = "find . -path ./lost+found -prune -o -type f -print -exec cat {} \\;";
+    let files = on_node(&["sh", "-c", &format!("cd {} && {script}", mounted_at(own, "app"))]);
+    assert_eq!(files.split_whitespace().collect::<Vec<_>>(), ["./mine", "mine"], "{files}");
 }
 
 fn good_run(namespace: &str, name: &str) -> String {
@@ -83,7 +84,8 @@ fn a_shared_repository_gives_each_namespace_its_own_history() {
     // By its id.
     restore(own, "by-id", &json!({"from": {"backup": "app"}, "snapshot": loot}));
     let message = ready("volumerestore", own, "by-id", "False", "SnapshotNotFound");
-    assert!(!message.contains(victim) && message.contains("the repository has 1"), "{message}");
+    let (_, there) = message.split_once("the repository has").expect("it says what there is");
+    assert!(!message.contains(victim) && !there.contains(&loot[..8]), "{message}");
 
     // By a status that says that its snapshots are there.
     on_node(&["sh", "-c", &format!("echo more > {}/more && sync", mounted_at(victim, "app"))]);
@@ -166,8 +168,6 @@ fn credentials_run_no_command_and_name_no_other_place() {
         "RESTIC_TLS_CLIENT_CERT",
         "AWS_SHARED_CREDENTIALS_FILE",
         "AWS_CONFIG_FILE",
-        "GOOGLE_APPLICATION_CREDENTIALS",
-        "HTTP_PROXY",
         "LD_PRELOAD",
         "PATH",
         "STRONGROOM_TASK",
