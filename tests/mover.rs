@@ -140,9 +140,11 @@ fn backup_volume(volume: &Path) -> BackupVolume {
     BackupVolume { claim: "app".to_owned(), host: "media".to_owned(), path }
 }
 
-fn restore_of(snapshot: &str, mount: &Path) -> Task {
-    let mount = mount.to_str().unwrap().to_owned();
-    let volume = RestoreTaskVolume { claim: "app".to_owned(), snapshot: snapshot.to_owned(), mount };
+/// A restore of a snapshot of that volume.
+fn restore_of(snapshot: &str, volume: &Path, mount: &Path) -> Task {
+    let BackupVolume { claim, host, path } = backup_volume(volume);
+    let (snapshot, mount) = (snapshot.to_owned(), mount.to_str().unwrap().to_owned());
+    let volume = RestoreTaskVolume { claim, snapshot, host, path, mount };
     Task::Restore(RestoreTask {
         run: "app-9876543210".to_owned(),
         volumes: vec![volume],
@@ -178,7 +180,7 @@ fn everything_comes_back_with_a_jobs_privileges() {
     fs::remove_dir_all(volume.join("lost+found")).unwrap();
     // As a new ext4 volume is.
     fs::create_dir_all(restored.join("lost+found")).unwrap();
-    let task = restore_of(entry.snapshot.as_ref().unwrap(), &restored);
+    let task = restore_of(entry.snapshot.as_ref().unwrap(), &volume, &restored);
     let done = finish(&place, start(&mut mover(&place, &task, Some(RESTORE))));
     let Outcome::Restored(volumes) = &done.answer.outcome else { panic!("{:?}, {}", done.answer, done.stderr) };
     assert!(volumes[0].entries > 10_000 && volumes[0].bytes >= entry.bytes - 100, "{volumes:?}");
@@ -211,7 +213,7 @@ fn what_has_not_changed_is_not_stored_again() {
     assert!(!changed.unchanged && changed.snapshot != Some(first));
     let restored = place.path("restored");
     fs::create_dir(&restored).unwrap();
-    assert!(run(&place, &restore_of(&changed.snapshot.unwrap(), &restored)).good);
+    assert!(run(&place, &restore_of(&changed.snapshot.unwrap(), &volume, &restored)).good);
     assert_eq!(fs::metadata(&restored).unwrap().mode() & 0o7777, 0o1711);
     assert_eq!(files(&place.repository().join("snapshots")).len(), 2);
 }
@@ -298,7 +300,9 @@ fn a_missing_repository_is_created_under_a_base_only() {
     assert!(new.len() == 64 && new != id);
     // Who restores or looks never creates.
     let elsewhere = Place::empty();
-    for task in [restore_of(&new, &volume), resolve(&volume, Selection::default()), Task::Probe, maintain(&volume, 1)] {
+    for task in
+        [restore_of(&new, &volume, &volume), resolve(&volume, Selection::default()), Task::Probe, maintain(&volume, 1)]
+    {
         assert_eq!(run(&elsewhere, &task).failure().kind, FailureKind::NoRepository);
     }
     assert!(!elsewhere.repository().exists());
@@ -425,10 +429,10 @@ fn restores_work_on_a_repository_that_cannot_be_written_and_has_a_dead_lock() {
         (resolved[0].snapshot.as_str(), resolved[0].files, resolved[0].bytes),
         (snapshot.as_str(), Some(1), Some(7))
     );
-    let foreign = as_user(&restore_of(&snapshot, &restored));
+    let foreign = as_user(&restore_of(&snapshot, &volume, &restored));
     assert_eq!(foreign.failure().kind, FailureKind::CheckFailed);
     assert!(foreign.failure().message.contains("/file: belongs to 1000:1000 instead of 0:0"), "{:?}", foreign.answer);
-    assert!(run(&place, &restore_of(&snapshot, &restored)).good);
+    assert!(run(&place, &restore_of(&snapshot, &volume, &restored)).good);
     // Looking for something to forget needs no lock either.
     assert!(run(&place, &maintain(&volume, 1)).good);
     assert_eq!(place.locks(), 1, "not ours to remove");
@@ -460,14 +464,23 @@ fn snapshots_are_found_by_time_and_place() {
 
 #[test]
 fn a_volume_that_is_not_the_snapshot_is_no_success() {
-    let (place, _, snapshot) = with_snapshot();
+    let (place, volume, snapshot) = with_snapshot();
     let restored = place.path("restored");
     fs::create_dir(&restored).unwrap();
     fs::write(restored.join("of another"), "x").unwrap();
-    let done = run(&place, &restore_of(&snapshot, &restored));
+    let done = run(&place, &restore_of(&snapshot, &volume, &restored));
     assert_eq!(done.failure().kind, FailureKind::CheckFailed);
     assert!(done.failure().message.ends_with("/of another is not in the snapshot"), "{:?}", done.failure());
-    assert!(run(&place, &restore_of(&"0".repeat(64), &restored)).failure().message.contains("failed to find snapshot"));
+    // In a shared repository an id may be of another's snapshot, which must not get into the volume.
+    fs::remove_file(restored.join("of another")).unwrap();
+    fs::remove_file(restored.join("file")).unwrap();
+    let another = restore_of(&snapshot, Path::new("/data/another"), &restored);
+    for (task, id) in [(another, &snapshot), (restore_of(&"0".repeat(64), &volume, &restored), &"0".repeat(64))] {
+        let done = run(&place, &task);
+        assert_eq!(done.failure().kind, FailureKind::NoSnapshot, "{:?}", done.answer);
+        assert!(done.failure().message.contains(&format!("has the id {id}")), "{:?}", done.failure());
+        assert_eq!(fs::read_dir(&restored).unwrap().count(), 0);
+    }
 }
 
 #[test]
@@ -481,7 +494,7 @@ fn what_a_mover_may_not_set_is_reported() {
     let flags = rustix::fs::XattrFlags::empty();
     rustix::fs::lsetxattr(volume.join("ping"), "security.capability", &net_raw, flags).unwrap();
     let entry = run(&place, &Task::Backup(backup_of(&volume))).backed_up().clone();
-    let task = restore_of(&entry.snapshot.unwrap(), &restored);
+    let task = restore_of(&entry.snapshot.unwrap(), &volume, &restored);
     let done = finish(&place, start(&mut mover(&place, &task, Some(RESTORE))));
     assert_eq!(done.failure().kind, FailureKind::CheckFailed);
     assert!(done.failure().message.contains("ping security.capability: operation not permitted"), "{:?}", done.answer);
@@ -498,7 +511,7 @@ fn a_full_volume() {
     let entry = run(&place, &Task::Backup(backup_of(&volume))).backed_up().clone();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1M", "tmpfs"]).arg(&small).status().unwrap();
     assert!(mounted.success());
-    let done = run(&place, &restore_of(&entry.snapshot.unwrap(), &small));
+    let done = run(&place, &restore_of(&entry.snapshot.unwrap(), &volume, &small));
     assert!(Command::new("umount").arg(&small).status().unwrap().success());
     assert_eq!(done.failure().kind, FailureKind::NoSpace);
     assert!(done.failure().message.contains("no space left on device"), "{:?}", done.failure());

@@ -410,9 +410,9 @@ pub struct ResticRepositoryStatus {
     /// Size in bytes at the last maintenance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<i64>,
-    /// The locks that were left in it after the last maintenance or check.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub locks: Vec<Lock>,
+    /// The locks that were left in it after the last maintenance or check that could find out; at most eight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locks: Option<Vec<Lock>>,
     /// When maintenance last ended here, well or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maintained_at: Option<Time>,

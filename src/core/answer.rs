@@ -17,7 +17,7 @@ pub fn render(answer: &Answer) -> String {
     }
     let message = "the answer is too long for Kubernetes: name fewer claims in one object".to_owned();
     let outcome = Outcome::Failed(Failure { kind: FailureKind::Fatal, message });
-    to_json(&Answer { outcome, ..answer.clone() })
+    to_json(&Answer::new(answer.repository.clone(), outcome))
 }
 
 /// Whether everything that was asked for was done, in full.

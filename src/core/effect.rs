@@ -168,6 +168,7 @@ fn of_backup(reason: Reason, stalled: bool) -> Vec<Effect> {
         | Reason::RepositoryNotReady
         | Reason::RepositoryNotAllowed
         | Reason::RepositoryChanged
+        | Reason::HistoryTaken
         | Reason::SnapshotClassMissing
         | Reason::VolumeUnsupported => vec![declared("Blocked", "False"), AFTER_A_RUN],
         Reason::RepositoryUnreachable

@@ -1,17 +1,22 @@
 //! Locks of others in a repository: whose they are, and when someone has them removed.
 //!
 //! restic itself removes what was not renewed for 30 minutes. Who cannot wait for that accepts those that the message
-//! names. An owner that is alive renews its lock every five minutes, and a lock that was renewed is another one: so what
-//! was accepted is not there any more, and nothing is removed.
+//! names, with their owners. An owner that is alive renews its lock every five minutes, and a lock that was renewed is
+//! another one, which nobody accepted; within those five minutes it is for whoever accepts to know that it is dead.
 
 use chrono::SecondsFormat;
 
-use crate::{api::repository::Lock, core::restic::messages};
+use crate::{
+    api::repository::Lock,
+    core::{answer, restic::messages},
+};
 
 /// What the id begins with that accepts the removal of locks; their ids follow.
 const UNLOCK: &str = "unlock";
 /// So many characters of an id are shown, and are enough to know a lock by.
 const SHORT: usize = 8;
+/// So many bytes of a host's or a user's name are told.
+const LONGEST: usize = 64;
 /// More locks than this are not told of.
 pub const TOLD: usize = 8;
 
@@ -19,12 +24,18 @@ pub const TOLD: usize = 8;
 pub fn of(id: &str, lock: messages::Lock) -> Lock {
     Lock {
         id: id.get(..SHORT).unwrap_or(id).to_owned(),
-        host: lock.hostname,
-        user: lock.username,
+        host: shortened(lock.hostname),
+        user: shortened(lock.username),
         process: lock.pid,
         exclusive: lock.exclusive,
         since: lock.time,
     }
+}
+
+/// Whoever made the lock may have written anything: it has to fit into an answer.
+fn shortened(mut text: String) -> String {
+    answer::cut(&mut text, LONGEST);
+    text
 }
 
 /// The locks whose removal someone accepted, by the annotation's value.
@@ -50,9 +61,9 @@ pub fn ask(locks: &[Lock], command: impl Fn(&str) -> String) -> Option<String> {
     let owners = locks.iter().map(owner).collect::<Vec<_>>().join("; ");
     (!locks.is_empty()).then(|| {
         format!(
-            "the repository is locked by {owners}. An owner that is alive removes its lock when it is done; the lock of a dead one goes \
-             when it is 30 minutes old. Not to wait for that, have the next run remove it, which it does only if the \
-             owner has not renewed it meanwhile: {}",
+            "the repository is locked by {owners}. An owner that is alive removes its lock when it is done; the lock of a \
+             dead one goes when it is 30 minutes old. If you know that it is dead, the next run removes it, unless it was \
+             renewed meanwhile: {}",
             command(&format!("{UNLOCK}-{ids}"))
         )
     })

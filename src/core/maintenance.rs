@@ -256,7 +256,9 @@ fn ended(subject: &Subject, chosen: &Chosen<'_>, places: &[Place], state: &Mover
     let (chore, url) = (chosen.round.chore, &places[chosen.index].url);
     let status = match state {
         MoverState::Finished(answer) => enter_result(subject, chore, url, now, |known| {
-            known.locks = answer.locks.clone().unwrap_or_default();
+            if answer.locks.is_some() {
+                known.locks.clone_from(&answer.locks);
+            }
             if let Some(id) = answer.repository.as_ref().filter(|_| !matches!(answer.outcome, Outcome::Failed(_))) {
                 known.id.clone_from(id);
             }
@@ -345,7 +347,7 @@ fn enter_outcome(subject: &Subject, known: &mut ResticRepositoryStatus, answer: 
             (true, 0, format!("no errors{}", read.unwrap_or_default()))
         }
         Outcome::Failed(failure) => {
-            let ask = || locks::ask(&known.locks, |id| subject.accept_command(id));
+            let ask = || locks::ask(answer.locks.as_deref()?, |id| subject.accept_command(id));
             let ask = (failure.kind == FailureKind::Locked).then(ask).flatten();
             (false, 0, ask.unwrap_or_else(|| failure.message.clone()))
         }

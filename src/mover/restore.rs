@@ -13,7 +13,10 @@ use super::{report::Report, volume};
 use crate::{
     clients::restic::Restic,
     core::{
-        restic::arguments::{self, Root},
+        restic::{
+            arguments::{self, Root},
+            messages::Snapshot,
+        },
         task::{Answer, Failure, FailureKind, Outcome, ROOT_TAG, RestoreTask, RestoreTaskVolume, Restored},
         tree::{self, Comparison, Entry, Kind, Listed},
     },
@@ -23,6 +26,7 @@ use crate::{
 pub(super) async fn run(restic: &Restic, task: &RestoreTask) -> Result<Answer, Failure> {
     let mut report = Report::new(task.volumes.len());
     let mut restored = vec![];
+    are_of_their_histories(restic, task).await?;
     for volume in &task.volumes {
         let started = Instant::now();
         let bytes = fill(restic, task, volume, &mut report).await?;
@@ -32,6 +36,21 @@ pub(super) async fn run(restic: &Restic, task: &RestoreTask) -> Result<Answer, F
         report.next_volume();
     }
     Ok(Answer::new(restic.repository_id().await, Outcome::Restored(restored)))
+}
+
+/// Makes sure that the snapshots are of the hosts and paths that they have to be of: in a shared repository an id alone
+/// may be another's.
+async fn are_of_their_histories(restic: &Restic, task: &RestoreTask) -> Result<(), Failure> {
+    let hosts: Vec<&str> = task.volumes.iter().map(|volume| volume.host.as_str()).collect();
+    let all: Vec<Snapshot> = restic.json(&arguments::snapshots(&hosts)).await?;
+    let is_there = |of: &&RestoreTaskVolume| {
+        all.iter().any(|snapshot| snapshot.id == of.snapshot && snapshot.is_of(&of.host, &of.path))
+    };
+    let Some(RestoreTaskVolume { snapshot, host, path, .. }) = task.volumes.iter().find(|of| !is_there(of)) else {
+        return Ok(());
+    };
+    let message = format!("no snapshot of host {host} and path {path} has the id {snapshot} any more");
+    Err(Failure { kind: FailureKind::NoSnapshot, message })
 }
 
 /// Runs restic, which writes, reads and compares every content. Returns the bytes.

@@ -52,7 +52,7 @@ fn what_another_program_began_goes_on() {
     // And what another program wrote is restored.
     let target = place.path("target");
     fs::create_dir(&target).unwrap();
-    let done = run(&place, &restore_of(before[0]["id"].as_str().unwrap(), &target));
+    let done = run(&place, &restore_of(before[0]["id"].as_str().unwrap(), &volume, &target));
     assert!(done.good, "{}", done.stderr);
     // Of the root itself it has nothing.
     let differences = tree::differences(&volume, &target);

@@ -63,6 +63,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("VolumeBackup", "RepositoryNotFound Idle", LOSES),
     ("VolumeBackup", "RepositoryNotReady Idle", LOSES),
     ("VolumeBackup", "RepositoryNotAllowed Idle", LOSES),
+    ("VolumeBackup", "HistoryTaken Idle", LOSES),
     ("VolumeBackup", "SnapshotClassMissing Idle", LOSES),
     ("VolumeBackup", "VolumeUnsupported Idle", LOSES),
     (

@@ -62,6 +62,7 @@ pub(super) async fn observe(
             seen.claims = claims(ctx, backup, &run.claims).await?;
             seen.classes = classes(ctx).await?;
             seen.repositories = repositories(ctx, backup, &run.repositories).await;
+            look_whose(ctx, backup, &mut seen);
         }
         _ => declared(ctx, backup, &mut seen).await?,
     }
@@ -80,10 +81,7 @@ async fn declared(ctx: &Context, backup: &VolumeBackup, seen: &mut Observed) -> 
             None => claims(ctx, backup, &claim_names(backup)).await?,
         };
         seen.classes = classes(ctx).await?;
-        let names: Vec<String> = seen.claims.iter().map(|claim| claim.name.clone()).collect();
-        for of in &mut seen.repositories {
-            of.taken = taken(ctx, backup, of, &names);
-        }
+        look_whose(ctx, backup, seen);
     }
     Ok(())
 }
@@ -103,7 +101,14 @@ async fn repositories(
     seen
 }
 
-/// Whether another `VolumeBackup` has the history that this one would go on with.
+/// Looks for each repository whether another `VolumeBackup` has the history that this one would go on with.
+fn look_whose(ctx: &Context, backup: &VolumeBackup, seen: &mut Observed) {
+    let names: Vec<String> = seen.claims.iter().map(|claim| claim.name.clone()).collect();
+    for of in &mut seen.repositories {
+        of.taken = taken(ctx, backup, of, &names);
+    }
+}
+
 fn taken(ctx: &Context, backup: &VolumeBackup, of: &SeenRepository, claims: &[String]) -> Option<Problem> {
     let (spec, _) = of.state.as_ref().ok()?;
     let (namespace, name) = (backup.namespace().unwrap_or_default(), backup.name_any());

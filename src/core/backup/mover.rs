@@ -42,6 +42,7 @@ pub(super) fn start(
     let gone = || Problem::new(Reason::RepositoryNotFound, format!("{} {} is gone", key.kind.as_str(), key.name));
     let repository = seen.repositories.iter().find(|seen| seen.key == *key).ok_or_else(gone)?;
     let state = repository.state.as_ref().map_err(Clone::clone)?;
+    repository.taken.clone().map_or(Ok(()), Err)?;
     if let Some(problem) = &mover.problem {
         return Err(problem.clone());
     }

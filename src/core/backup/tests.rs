@@ -345,7 +345,7 @@ fn a_run_that_loses_what_it_needs_ends_with_that_reason() {
     let refuse: fn(&mut Cluster, Reason) =
         |cluster, reason| cluster.repositories[0].state = Err(Problem::new(reason, "the cause"));
     // What goes, and whether the snapshot is there by then.
-    let cases: [(Reason, bool, Change); 8] = [
+    let cases: [(Reason, bool, Change); 9] = [
         (Reason::ClaimNotFound, false, |cluster| cluster.claims.clear()),
         (Reason::ClaimPending, false, |cluster| cluster.claims.get_mut("radarr").unwrap().volume = None),
         (Reason::SnapshotClassMissing, false, |cluster| cluster.classes.clear()),
@@ -356,6 +356,9 @@ fn a_run_that_loses_what_it_needs_ends_with_that_reason() {
         (Reason::RepositoryNotFound, true, |cluster| cluster.repositories[0].key.name = "other".to_owned()),
         (Reason::CredentialsMissing, true, |cluster| {
             cluster.credentials_problem = Some(Problem::new(Reason::CredentialsMissing, "the Secret is gone"));
+        }),
+        (Reason::HistoryTaken, true, |cluster| {
+            cluster.repositories[0].taken = Some(Problem::new(Reason::HistoryTaken, "the cause"));
         }),
         (Reason::RepositoryNotReady, true, |_| {}),
         (Reason::RepositoryNotAllowed, true, |_| {}),

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::{
     api::{
         common::RepositoryKind,
-        repository::{ClusterResticRepository, RepositoryStatus, ResticRepository, ResticRepositoryStatus},
+        repository::{ClusterResticRepository, RepositoryStatus, ResticRepository},
     },
     core::{
         conditions,
@@ -61,13 +61,8 @@ fn add(page: &mut Page, kind: RepositoryKind, meta: &ObjectMeta, status: Option<
         page.add_some(SNAPSHOTS, &labels, repository.snapshots);
         page.add_some(BYTES, &labels, repository.bytes);
         page.add_some(ERRORS, &labels, repository.check_errors);
-        page.add_some(LOCKS, &labels, locks(repository));
+        let locks = repository.locks.as_ref().map(|locks| i64::try_from(locks.len()).unwrap_or(i64::MAX));
+        page.add_some(LOCKS, &labels, locks);
         page.add_some(ORPHANED, &labels, repository.orphaned.then_some(1));
     }
-}
-
-/// How many locks are left, where that was looked for.
-fn locks(repository: &ResticRepositoryStatus) -> Option<i64> {
-    let looked = repository.maintained_at.or(repository.checked_at).is_some();
-    looked.then(|| i64::try_from(repository.locks.len()).unwrap_or(i64::MAX))
 }

@@ -180,12 +180,23 @@ impl Plan<'_> {
             return self.advance(RestorePhase::Restoring, "its turn has come".to_owned(), |_| {});
         }
         let mount = |claim: &str| format!("/restore/{claim}");
-        let volumes = self.status.volumes.iter().map(|volume| RestoreTaskVolume {
-            claim: volume.claim.clone(),
-            snapshot: volume.snapshot.clone(),
-            mount: mount(&volume.claim),
-        });
-        let task = RestoreTask { run: self.seen.run.clone(), volumes: volumes.collect(), limits: source.limits };
+        // Whose snapshot it has to be is declared: the status may be forged.
+        let of = |volume: &RestoreVolume| source.targets.iter().find(|target| target.claim == volume.source);
+        let volume = |volume: &RestoreVolume| {
+            let target = of(volume)?;
+            Some(RestoreTaskVolume {
+                claim: volume.claim.clone(),
+                snapshot: volume.snapshot.clone(),
+                host: target.host.clone(),
+                path: target.path.clone(),
+                mount: mount(&volume.claim),
+            })
+        };
+        let Some(volumes) = self.status.volumes.iter().map(volume).collect() else {
+            let message = "the VolumeBackup no longer declares one of the claims whose snapshots were found".to_owned();
+            return self.fail(&Problem::new(Reason::SnapshotNotFound, message));
+        };
+        let task = RestoreTask { run: self.seen.run.clone(), volumes, limits: source.limits };
         let mounts = self.status.volumes.iter().enumerate().map(|(index, volume)| Mount {
             claim: self.staging_name(index),
             path: mount(&volume.claim),

@@ -55,8 +55,12 @@ pub struct RestoreTask {
 pub struct RestoreTaskVolume {
     /// The claim that it is for.
     pub claim: String,
-    /// restic's id of the snapshot.
+    /// restic's id of the snapshot, in full.
     pub snapshot: String,
+    /// Host that the snapshot has to have.
+    pub host: String,
+    /// Path that the snapshot has to have.
+    pub path: String,
     /// Where the volume is mounted.
     pub mount: String,
 }

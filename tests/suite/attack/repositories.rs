@@ -87,6 +87,19 @@ fn a_shared_repository_gives_each_namespace_its_own_history() {
     let (_, there) = message.split_once("the repository has").expect("it says what there is");
     assert!(!message.contains(victim) && !there.contains(&loot[..8]), "{message}");
 
+    // By a restore whose status says that this is the snapshot that was found.
+    restore(own, "found", &json!({"from": {"backup": "app"}, "suspend": true}));
+    let found = json!({"status": {"phase": "Restoring", "startedAt": "2026-01-01T00:00:00Z", "volumes": [{
+        "source": "app", "claim": "app", "snapshot": loot, "time": "2026-01-01T00:00:00Z", "host": own, "path": "/data/app",
+    }]}});
+    let (found, go) = (found.to_string(), json!({"spec": {"suspend": false}}).to_string());
+    kubectl(&["-n", own, "patch", "volumerestore", "found", "--subresource=status", "--type=merge", "-p", &found]);
+    kubectl(&["-n", own, "patch", "volumerestore", "found", "--type=merge", "-p", &go]);
+    let refused = ended(own, "found");
+    assert_eq!(refused["status"]["phase"], "Failed", "{refused:#}");
+    println!("{}", ready("volumerestore", own, "found", "False", "SnapshotNotFound"));
+    nothing_came(own);
+
     // By a status that says that its snapshots are there.
     on_node(&["sh", "-c", &format!("echo more > {}/more && sync", mounted_at(victim, "app"))]);
     good_run(victim, "app");
