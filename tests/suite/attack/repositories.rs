@@ -89,7 +89,7 @@ fn a_shared_repository_gives_each_namespace_its_own_history() {
 
     // By a restore whose status says that this is the snapshot that was found.
     restore(own, "found", &json!({"from": {"backup": "app"}, "suspend": true}));
-    let found = json!({"status": {"phase": "Restoring", "startedAt": "2026-01-01T00:00:00Z", "volumes": [{
+    let found = json!({"status": {"phase": "Restoring", "startedAt": chrono::Utc::now().to_rfc3339(), "volumes": [{
         "source": "app", "claim": "app", "snapshot": loot, "time": "2026-01-01T00:00:00Z", "host": own, "path": "/data/app",
     }]}});
     let (found, go) = (found.to_string(), json!({"spec": {"suspend": false}}).to_string());
