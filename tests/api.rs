@@ -6,14 +6,18 @@
 
 mod support;
 
-use std::{fmt::Write, sync::OnceLock};
+use std::{fmt::Write, sync::OnceLock, time::Duration};
 
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
     core::{ApiResource, DynamicObject},
 };
 use serde_json::{Value, json};
+use strongroom::{
+    api::{backup::GroupSnapshotVersion, foreign::VolumeGroupSnapshot},
+    clients::groups::{self, Groups},
+};
 use support::{component, documents, examples, is_ours, program, run, text};
 
 /// Set once our definitions are in the cluster.
@@ -151,4 +155,79 @@ async fn one_word_lists_everything() {
     let cache = tempfile::tempdir().unwrap();
     let cache = format!("--cache-dir={}", cache.path().display());
     run(&program("KUBECTL", "kubectl"), &["get", "strongroom", "--all-namespaces", &cache]);
+}
+
+/// Has a version of group snapshots served, or not.
+fn serve(version: &str, served: bool) {
+    let kubectl = program("KUBECTL", "kubectl");
+    for plural in ["volumegroupsnapshots", "volumegroupsnapshotclasses"] {
+        let name = format!("{plural}.groupsnapshot.storage.k8s.io");
+        let crd: Value = serde_json::from_str(&run(&kubectl, &["get", "crd", &name, "-o", "json"])).unwrap();
+        let versions = crd["spec"]["versions"].as_array().unwrap();
+        let at = versions.iter().position(|of| of["name"] == version).unwrap();
+        let patch = json!([{"op": "replace", "path": format!("/spec/versions/{at}/served"), "value": served}]);
+        run(&kubectl, &["patch", "crd", &name, "--type=json", "-p", &patch.to_string()]);
+    }
+}
+
+/// Waits until this is the newest version of group snapshots.
+async fn newest(client: &Client, version: GroupSnapshotVersion) {
+    for _ in 0..300 {
+        let seen = groups::classes(client).await.unwrap();
+        if seen.version == Some(version) {
+            assert!(seen.classes.iter().any(|class| class.driver == "rook-ceph.rbd.csi.ceph.com"), "{seen:?}");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{version:?} does not become the newest version");
+}
+
+#[tokio::test]
+async fn group_snapshots_are_had_by_the_newest_version_that_is_served() {
+    let client = cluster().await;
+    for version in GroupSnapshotVersion::ALL {
+        newest(&client, version).await;
+        let groups = Groups::new(&client, version, Some("default"));
+        let object: VolumeGroupSnapshot = serde_json::from_value(json!({
+            "metadata": {
+                "name": format!("asked-{}", version.as_str()),
+                "labels": {"app.kubernetes.io/managed-by": "strongroom", "strongroom.dev/owner-uid": "u-1"},
+            },
+            "spec": {
+                "volumeGroupSnapshotClassName": "csi-ceph-blockpool",
+                "source": {"selector": {"matchLabels": {"nobody": "has-it"}}},
+            },
+        }))
+        .unwrap();
+        let name = object.metadata.name.clone().unwrap();
+        groups.create(&object, "u-1").await.unwrap();
+        groups.create(&object, "u-1").await.unwrap();
+        let foreign = groups.create(&object, "u-2").await.unwrap_err();
+        assert_eq!(foreign.message, format!("VolumeGroupSnapshot {name} exists and is not ours: delete or rename it"));
+        assert!(groups.get(&name, "u-2").await.unwrap().is_none());
+        let found = groups.get(&name, "u-1").await.unwrap().unwrap();
+        assert_eq!(found.spec, object.spec);
+        let all = groups::find(&client, &ListParams::default().labels("strongroom.dev/owner-uid=u-1")).await.unwrap();
+        let names: Vec<_> = all.iter().map(|(of, metadata)| (*of, metadata.name.clone().unwrap())).collect();
+        assert_eq!(names, [(version, name.clone())]);
+        // Another object of that name is not deleted.
+        let mut other = found.metadata.clone();
+        other.uid = Some("another".to_owned());
+        groups.delete(&other).await.unwrap();
+        assert!(groups.get(&name, "u-1").await.unwrap().is_some());
+        groups.delete(&found.metadata).await.unwrap();
+        for _ in 0..300 {
+            if groups.get(&name, "u-1").await.unwrap().is_none() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(groups.get(&name, "u-1").await.unwrap().is_none());
+        groups.delete(&found.metadata).await.unwrap();
+        serve(version.as_str(), version == GroupSnapshotVersion::V1beta1);
+    }
+    serve("v1", true);
+    serve("v1beta2", true);
+    newest(&client, GroupSnapshotVersion::V1).await;
 }

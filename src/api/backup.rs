@@ -59,7 +59,8 @@ pub struct VolumeBackupSpec {
     #[schemars(length(max = 20), inner(length(min = 1, max = 253), regex(pattern = NAME)))]
     #[x_kube(validation = ("self.all(a, self.exists_one(b, a == b))", "claimNames names a claim twice"))]
     pub claim_names: Vec<String>,
-    /// The claims, by label: those that have the labels when a run starts.
+    /// The claims, by label: those that have the labels when a run starts. With `matchLabels` alone, and one driver that
+    /// has group snapshots, they are snapshotted as one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim_selector: Option<LabelSelector>,
     /// Where to. Default: the default `ClusterResticRepository`.
@@ -298,6 +299,9 @@ pub struct Run {
     pub attempt: u32,
     /// The claims that are backed up together.
     pub claims: Vec<String>,
+    /// By what they are snapshotted as one; none where each has a snapshot of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<RunGroup>,
     /// The repositories that they go to.
     pub repositories: Vec<RepositoryKey>,
     /// The results so far, one for each claim and repository.
@@ -312,6 +316,44 @@ pub struct Run {
     /// The hooks of this attempt, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks: Option<RunHooks>,
+}
+
+/// The `VolumeGroupSnapshot` of a run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = super::common::keep_descriptions)]
+pub struct RunGroup {
+    /// Its `VolumeGroupSnapshotClass`.
+    pub class_name: String,
+    /// The version of its API.
+    pub version: GroupSnapshotVersion,
+}
+
+/// A version of the API of group snapshots.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupSnapshotVersion {
+    /// `v1`
+    #[default]
+    V1,
+    /// `v1beta2`
+    V1beta2,
+    /// `v1beta1`
+    V1beta1,
+}
+
+impl GroupSnapshotVersion {
+    /// All of them, the newest first.
+    pub const ALL: [Self; 3] = [Self::V1, Self::V1beta2, Self::V1beta1];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V1beta2 => "v1beta2",
+            Self::V1beta1 => "v1beta1",
+        }
+    }
 }
 
 /// The hooks of an attempt as they were declared when it began, and how far they are.

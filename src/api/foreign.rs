@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,45 @@ pub struct VolumeSnapshotStatus {
 pub struct VolumeSnapshotError {
     /// In the driver's words.
     pub message: Option<String>,
+}
+
+/// Snapshots of several claims, made as one. Its version is the newest one of those that the cluster may serve.
+#[derive(CustomResource, Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[kube(
+    group = "groupsnapshot.storage.k8s.io",
+    version = "v1",
+    kind = "VolumeGroupSnapshot",
+    namespaced,
+    status = "VolumeGroupSnapshotStatus",
+    schema = "disabled",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeGroupSnapshotSpec {
+    /// Class; its driver makes the snapshots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_group_snapshot_class_name: Option<String>,
+    /// What it is made from.
+    pub source: VolumeGroupSnapshotSource,
+}
+
+/// What a group snapshot is made from.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeGroupSnapshotSource {
+    /// The claims of the namespace. The snapshot controller looks at `matchLabels` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// State of a group snapshot.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeGroupSnapshotStatus {
+    /// Whether all its snapshots were made.
+    pub ready_to_use: Option<bool>,
+    /// What went wrong last.
+    pub error: Option<VolumeSnapshotError>,
 }
 
 /// What lies behind a snapshot.
@@ -126,8 +166,9 @@ pub struct VolumeSnapshotContentStatus {
     pub error: Option<VolumeSnapshotError>,
 }
 
-/// How a driver makes snapshots. Its fields stand at the top of the object, so it is not a
-/// `CustomResource` of kube's; it is read through [`kube::core::DynamicObject`].
+/// How a driver makes snapshots; a `VolumeGroupSnapshotClass`, how it makes those of a group, has the same fields. They
+/// stand at the top of the object, so it is not a `CustomResource` of kube's; it is read through
+/// [`kube::core::DynamicObject`].
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumeSnapshotClass {

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod connect;
 pub mod exec;
+pub mod groups;
 pub mod guarded;
 pub mod paths;
 pub mod restic;

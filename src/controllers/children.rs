@@ -4,7 +4,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Resource, ResourceExt, core::NamespaceResourceScope};
 
 use crate::{
-    clients::cluster::{self, Object},
+    api::{backup::GroupSnapshotVersion, foreign::VolumeGroupSnapshot},
+    clients::{
+        cluster::{self, Object},
+        groups::Groups,
+    },
     controllers::context::Context,
     core::{backup::Child, names, problem::Problem},
 };
@@ -12,6 +16,7 @@ use crate::{
 /// Creates a child; one that exists already and is this owner's is as good.
 pub(crate) async fn create(ctx: &Context, child: Child, owner_uid: &str) -> Result<(), Problem> {
     match child {
+        Child::Group(version, object) => groups_of(ctx, version, &object).create(&object, owner_uid).await,
         Child::Snapshot(object) => cluster::create(&api_of(ctx, &*object), &*object, owner_uid).await.map(drop),
         Child::Content(object) => cluster::create(&ctx.global(), &*object, owner_uid).await.map(drop),
         Child::Claim(object) => cluster::create(&api_of(ctx, &*object), &*object, owner_uid).await.map(drop),
@@ -23,6 +28,7 @@ pub(crate) async fn create(ctx: &Context, child: Child, owner_uid: &str) -> Resu
 /// Deletes exactly this child.
 pub(crate) async fn delete(ctx: &Context, child: Child) -> Result<(), Problem> {
     match child {
+        Child::Group(version, object) => groups_of(ctx, version, &object).delete(&object.metadata).await,
         Child::Snapshot(object) => cluster::delete(&api_of(ctx, &*object), &*object).await,
         Child::Content(object) => cluster::delete(&ctx.global(), &*object).await,
         Child::Claim(object) => cluster::delete(&api_of(ctx, &*object), &*object).await,
@@ -37,6 +43,10 @@ pub(crate) async fn secret(ctx: &Context, name: &str, owner_uid: &str) -> Result
     let found = found.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
     let found = found.filter(|found| names::belongs_to(found.metadata.labels.as_ref(), owner_uid));
     Ok(found.map(|found| Secret { metadata: found.metadata, ..Secret::default() }))
+}
+
+fn groups_of(ctx: &Context, version: GroupSnapshotVersion, object: &VolumeGroupSnapshot) -> Groups {
+    Groups::new(&ctx.client, version, object.metadata.namespace.as_deref())
 }
 
 fn api_of<K>(ctx: &Context, object: &K) -> Api<K>

@@ -26,7 +26,10 @@ use crate::{
         repository::{ClusterResticRepository, ResticRepository},
         restore::VolumeRestore,
     },
-    clients::cluster,
+    clients::{
+        cluster,
+        groups::{self, Groups},
+    },
     controllers::{MOVES_DATA, backup::stores_are_filled, context::Context},
     core::{
         backup,
@@ -68,6 +71,7 @@ async fn sweep(ctx: &Context) -> Result<usize, Problem> {
     let claims: Vec<PartialObjectMeta<PersistentVolumeClaim>> = list(ctx.own()).await?;
     let snapshots: Vec<PartialObjectMeta<VolumeSnapshot>> = list(Api::all(ctx.client.clone())).await?;
     let contents: Vec<PartialObjectMeta<VolumeSnapshotContent>> = list(ctx.global()).await?;
+    let groups = groups::find(&ctx.client, &ListParams::default().labels(&children())).await?;
     let (twins, snapshots): (Vec<_>, Vec<_>) =
         snapshots.into_iter().partition(|object| object.namespace().as_ref() == Some(&ctx.namespace));
     let all = [
@@ -77,6 +81,7 @@ async fn sweep(ctx: &Context) -> Result<usize, Problem> {
         labels_of(&twins),
         labels_of(&contents),
         labels_of(&snapshots),
+        groups.iter().map(|(_, of)| of.labels.clone().unwrap_or_default()).collect(),
     ];
     if all.iter().all(Vec::is_empty) {
         return Ok(0);
@@ -99,6 +104,9 @@ async fn sweep(ctx: &Context) -> Result<usize, Problem> {
         let api = ctx.api::<VolumeSnapshot>(&snapshot.namespace().unwrap_or_default());
         delete(api, std::slice::from_ref(snapshot), |_| true).await?;
     }
+    for (version, group) in groups.iter().filter(|(_, of)| of.labels.as_ref().is_some_and(|labels| go(6, labels))) {
+        Groups::new(&ctx.client, *version, group.namespace.as_deref()).delete(group).await?;
+    }
     Ok(garbage.count())
 }
 
@@ -106,13 +114,17 @@ fn labels_of<K>(objects: &[PartialObjectMeta<K>]) -> Vec<BTreeMap<String, String
     objects.iter().map(|object| object.metadata.labels.clone().unwrap_or_default()).collect()
 }
 
+/// What selects the children of every owner.
+fn children() -> String {
+    format!("{}={MANAGER},{} in ({})", labels::MANAGED_BY, labels::OWNER_KIND, MOVES_DATA.join(","))
+}
+
 /// The children of every owner.
 async fn list<K>(api: Api<K>) -> Result<Vec<PartialObjectMeta<K>>, Problem>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    let selector = format!("{}={MANAGER},{} in ({})", labels::MANAGED_BY, labels::OWNER_KIND, MOVES_DATA.join(","));
-    match api.list_metadata(&ListParams::default().labels(&selector)).await {
+    match api.list_metadata(&ListParams::default().labels(&children())).await {
         Ok(list) => Ok(list.items),
         // The cluster has no such kind.
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(vec![]),

@@ -111,17 +111,17 @@ fn snapshot_class(
     declared: Option<&str>,
 ) -> Result<(String, &'static str), Problem> {
     let missing = |message: String| Err(Problem::new(Reason::SnapshotClassMissing, message));
-    // A class that keeps its snapshots would leave one behind for each run.
-    let fits = |class: &&VolumeSnapshotClass| class.driver == driver && class.deletion_policy == "Delete";
-    let fitting: Vec<&VolumeSnapshotClass> = classes.iter().filter(fits).collect();
+    let fits = |class: &VolumeSnapshotClass| class.driver == driver && class.deletion_policy == "Delete";
     let names = |classes: &[&VolumeSnapshotClass]| {
         let mut names: Vec<&str> = classes.iter().map(|class| class.name.as_str()).collect();
         names.sort_unstable();
         names.join(", ")
     };
+    let preferred = preferred(driver, classes, DEFAULT_CLASS);
     if let Some(declared) = declared {
+        let fitting: Vec<&VolumeSnapshotClass> = classes.iter().filter(|class| fits(class)).collect();
         return match classes.iter().find(|class| class.name == declared) {
-            Some(class) if fits(&class) => Ok((class.name.clone(), "snapshot class as declared")),
+            Some(class) if fits(class) => Ok((class.name.clone(), "snapshot class as declared")),
             Some(class) if class.driver == driver => missing(format!(
                 "the VolumeSnapshotClass {declared} keeps every snapshot (deletionPolicy: {}): use one with Delete",
                 class.deletion_policy
@@ -139,21 +139,34 @@ fn snapshot_class(
             )),
         };
     }
-    let defaults: Vec<&VolumeSnapshotClass> = fitting
-        .iter()
-        .copied()
-        .filter(|class| class.annotations.get(DEFAULT_CLASS).is_some_and(|value| value == "true"))
-        .collect();
-    match (defaults.as_slice(), fitting.as_slice()) {
-        ([class], _) => Ok((class.name.clone(), "the driver's default snapshot class")),
-        ([], [class]) => Ok((class.name.clone(), "the driver's only snapshot class")),
-        ([], []) => {
+    match preferred {
+        Ok((class, reason)) => Ok((class.name.clone(), reason)),
+        Err(none) if none.is_empty() => {
             missing(format!("no VolumeSnapshotClass with deletionPolicy Delete is for the driver {driver}: create one"))
         }
-        ([], several) | (several, _) => missing(format!(
+        Err(several) => missing(format!(
             "several VolumeSnapshotClasses are for the driver {driver}: name one of {} in volumeSnapshotClassName",
-            names(several)
+            names(&several)
         )),
+    }
+}
+
+/// The class that a driver's default annotation marks, or the driver's only one, and which it is; else those among
+/// which somebody has to choose. One that keeps its snapshots is none: it would leave one behind for each run.
+pub(super) fn preferred<'a>(
+    driver: &str,
+    classes: &'a [VolumeSnapshotClass],
+    default: &str,
+) -> Result<(&'a VolumeSnapshotClass, &'static str), Vec<&'a VolumeSnapshotClass>> {
+    let fits = |class: &&VolumeSnapshotClass| class.driver == driver && class.deletion_policy == "Delete";
+    let fitting: Vec<&VolumeSnapshotClass> = classes.iter().filter(fits).collect();
+    let is_default = |class: &&&VolumeSnapshotClass| class.annotations.get(default).is_some_and(|is| is == "true");
+    let defaults: Vec<&VolumeSnapshotClass> = fitting.iter().filter(is_default).copied().collect();
+    match (defaults.as_slice(), fitting.as_slice()) {
+        ([class], _) => Ok((class, "the driver's default snapshot class")),
+        ([], [class]) => Ok((class, "the driver's only snapshot class")),
+        ([], _) => Err(fitting),
+        _ => Err(defaults),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod field;
 pub mod fingerprint;
 pub mod follow;
 pub mod gate;
+pub mod group;
 pub mod history;
 pub mod index;
 pub mod interest;

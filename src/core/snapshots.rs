@@ -14,10 +14,11 @@ use kube::Resource;
 
 use crate::{
     api::{
-        backup::VolumeBackup,
+        backup::{RunGroup, VolumeBackup},
         foreign::{
-            VolumeSnapshot, VolumeSnapshotContent, VolumeSnapshotContentSource, VolumeSnapshotContentSpec,
-            VolumeSnapshotRef, VolumeSnapshotSource, VolumeSnapshotSpec,
+            VolumeGroupSnapshot, VolumeGroupSnapshotSource, VolumeGroupSnapshotSpec, VolumeSnapshot,
+            VolumeSnapshotContent, VolumeSnapshotContentSource, VolumeSnapshotContentSpec, VolumeSnapshotRef,
+            VolumeSnapshotSource, VolumeSnapshotSpec,
         },
     },
     core::{
@@ -60,13 +61,27 @@ impl Staging<'_> {
         names::of_run(self.run, "data", self.index)
     }
 
+    /// Name of the group snapshot of all claims.
+    pub fn group_name(&self) -> String {
+        names::of_run(self.run, "snapshots", 0)
+    }
+
+    /// The snapshot of all claims of the app's namespace with these labels as one. It goes with the `VolumeBackup`.
+    pub fn group(&self, backup: &VolumeBackup, group: &RunGroup) -> VolumeGroupSnapshot {
+        VolumeGroupSnapshot {
+            metadata: self.app_metadata(self.group_name(), backup),
+            spec: VolumeGroupSnapshotSpec {
+                volume_group_snapshot_class_name: Some(group.class_name.clone()),
+                source: VolumeGroupSnapshotSource { selector: backup.spec.claim_selector.clone() },
+            },
+            status: None,
+        }
+    }
+
     /// The snapshot of the app's claim, in the app's namespace. It goes with the `VolumeBackup`.
     pub fn snapshot(&self, backup: &VolumeBackup, reading: &Reading) -> VolumeSnapshot {
-        let mut metadata = self.metadata(self.snapshot_name());
-        metadata.namespace.clone_from(&backup.metadata.namespace);
-        metadata.owner_references = owner_reference(backup).map(|owner| vec![owner]);
         VolumeSnapshot {
-            metadata,
+            metadata: self.app_metadata(self.snapshot_name(), backup),
             spec: VolumeSnapshotSpec {
                 volume_snapshot_class_name: Some(reading.snapshot_class.clone()),
                 source: VolumeSnapshotSource {
@@ -146,6 +161,14 @@ impl Staging<'_> {
         }
     }
 
+    fn app_metadata(&self, name: String, backup: &VolumeBackup) -> ObjectMeta {
+        ObjectMeta {
+            namespace: backup.metadata.namespace.clone(),
+            owner_references: owner_reference(backup).map(|owner| vec![owner]),
+            ..self.metadata(name)
+        }
+    }
+
     fn own_metadata(&self, name: String) -> ObjectMeta {
         ObjectMeta { namespace: Some(self.namespace.to_owned()), ..self.metadata(name) }
     }
@@ -162,11 +185,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::backup::GroupSnapshotVersion;
 
     #[test]
     fn a_runs_objects() {
         let backup: VolumeBackup = serde_json::from_value(
-            json!({"metadata": {"name": "radarr", "namespace": "media", "uid": "u-1"}, "spec": {}}),
+            json!({"metadata": {"name": "radarr", "namespace": "media", "uid": "u-1"}, "spec": {"claimSelector": {"matchLabels": {"app": "radarr"}}}}),
         )
         .unwrap();
         let owner = Owner {
@@ -184,9 +208,11 @@ mod tests {
             capacity: Quantity("1Gi".to_owned()),
             reason: String::new(),
         };
+        let group = RunGroup { class_name: "csi-ceph-filesystem".to_owned(), version: GroupSnapshotVersion::V1 };
         let run = names::run_id("cluster", "radarr", "u-1", "2026-09-24T04:00:00Z 1");
         let staging = Staging { owner: &owner, run: &run, index: 1, namespace: "strongroom-system" };
         insta::assert_yaml_snapshot!(json!({
+            "group": staging.group(&backup, &group),
             "snapshot": staging.snapshot(&backup, &reading),
             "content": staging.content(&reading.driver, "0001-handle"),
             "twin": staging.twin(),

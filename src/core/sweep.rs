@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{api::labels, core::names};
 
-/// A child, by its labels. Those of a lower rank go first: Jobs, credentials, claims, twins, contents, snapshots.
+/// A child, by its labels. Those of a lower rank go first: Jobs, credentials, claims, twins, contents,
+/// snapshots, group snapshots.
 #[derive(Clone, Copy, Debug)]
 pub struct Child<'a> {
     /// Its place in the order.

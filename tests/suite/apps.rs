@@ -83,7 +83,7 @@ pub fn run_now(namespace: &str, name: &str) -> Value {
 pub fn nothing_left(namespace: &str) {
     eventually(&format!("nothing temporary of {namespace} is left"), SOON, || {
         let selector = format!("strongroom.dev/owner-namespace={namespace},strongroom.dev/run");
-        let kinds = "jobs,pods,secrets,pvc,volumesnapshots,volumesnapshotcontents";
+        let kinds = "jobs,pods,secrets,pvc,volumesnapshots,volumesnapshotcontents,volumegroupsnapshots";
         let left = list(kinds, "", &selector);
         left.is_empty().then_some(())
     });

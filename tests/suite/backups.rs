@@ -55,8 +55,23 @@ fn claims_are_chosen_by_their_labels_and_come_back_together() {
         (get("volumebackup", ns, "app")?["status"]["phase"] == "WaitingForClaim").then_some(())
     });
     kubectl(&["-n", ns, "label", "pvc", "data", "media", "part-of=app"]);
+    let mark = audit::mark();
     let status = run_now(ns, "app");
     assert_eq!(status["lastResult"], "Succeeded", "{status:#}");
+    // Both volumes are of one driver that has group snapshots: one object snapshots both.
+    for claim in status["claims"].as_array().expect("claims") {
+        let reason = claim["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("with the others as one"), "{claim:#}");
+    }
+    let made = audit::of_operator(&mark);
+    let made = |resource: &str| {
+        made.iter().filter(|of| of.namespace == ns && of.verb == "create" && of.resource == resource).count()
+    };
+    assert_eq!((made("volumegroupsnapshots"), made("volumesnapshots")), (1, 0));
+    nothing_left(ns);
+    eventually("the snapshots of the group are gone", SOON, || {
+        list("volumesnapshots,volumegroupsnapshots", ns, "").is_empty().then_some(())
+    });
     let mut claims: Vec<_> = status["runs"].as_array().expect("runs").iter().map(|run| run["claim"].clone()).collect();
     claims.sort_by_key(ToString::to_string);
     assert_eq!(claims, ["data", "media"], "{status:#}");

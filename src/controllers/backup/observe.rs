@@ -1,5 +1,7 @@
 //! What a `VolumeBackup`'s plan needs to see, and no more of it than the phase asks for.
 
+use std::collections::HashMap;
+
 use k8s_openapi::{
     api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
@@ -7,16 +9,19 @@ use k8s_openapi::{
 use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
-    core::{ApiResource, DynamicObject, GroupVersionKind, ParseExpressionError, Selector},
+    core::{GroupVersionKind, ParseExpressionError, Selector},
 };
 
 use crate::{
     api::{
-        backup::{BackupPhase, Run, VolumeBackup},
+        backup::{BackupPhase, Run, RunGroup, VolumeBackup},
         common::Time,
-        foreign::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent},
+        foreign::{VolumeGroupSnapshot, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent},
     },
-    clients::cluster,
+    clients::{
+        cluster,
+        groups::{self, Groups},
+    },
     controllers::{
         backup::{default_key, hooks},
         children,
@@ -29,6 +34,7 @@ use crate::{
             hooks_are_due, job_name, owner, repository_keys, staging,
         },
         destination::{Scope, targets},
+        group,
         mover_state::MoverState,
         problem::{Problem, Reason},
     },
@@ -48,7 +54,7 @@ pub(super) async fn observe(
     let status = backup.status.clone().unwrap_or_default();
     let phase = status.phase;
     if let Some(run) = &status.run {
-        children_of(ctx, backup, run, world, phase, now, &mut seen).await?;
+        Box::pin(children_of(ctx, backup, run, world, phase, now, &mut seen)).await?;
     }
     if hooks_are_due(&status) {
         seen.pods = hooks::pods(&ctx.client, backup).await?;
@@ -81,6 +87,9 @@ async fn declared(ctx: &Context, backup: &VolumeBackup, seen: &mut Observed) -> 
             None => claims(ctx, backup, &claim_names(backup)).await?,
         };
         seen.classes = classes(ctx).await?;
+        if seen.claims.len() > 1 && group::is_declared(&backup.spec).is_ok() {
+            seen.group_classes = groups::classes(&ctx.client).await?;
+        }
         look_whose(ctx, backup, seen);
     }
     Ok(())
@@ -166,20 +175,7 @@ fn volume_name(claim: &PersistentVolumeClaim) -> Option<&str> {
 /// The snapshot classes; none where the cluster has no snapshots at all.
 async fn classes(ctx: &Context) -> Result<Vec<VolumeSnapshotClass>, Problem> {
     let kind = GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", "VolumeSnapshotClass");
-    let resource = ApiResource::from_gvk_with_plural(&kind, "volumesnapshotclasses");
-    let api: Api<DynamicObject> = Api::all_with(ctx.client.clone(), &resource);
-    match api.list(&ListParams::default()).await {
-        Ok(list) => Ok(list.items.into_iter().filter_map(|object| class(&object)).collect()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(vec![]),
-        Err(error) => Err(cluster::problem::<VolumeSnapshot>("list the classes of", "all drivers", &error)),
-    }
-}
-
-fn class(object: &DynamicObject) -> Option<VolumeSnapshotClass> {
-    let mut class: VolumeSnapshotClass = serde_json::from_value(object.data.clone()).ok()?;
-    class.name = object.name_any();
-    class.annotations.clone_from(object.annotations());
-    Some(class)
+    Ok(groups::classes_of(&ctx.client, &kind).await?.unwrap_or_default())
 }
 
 /// What the run has made.
@@ -195,6 +191,11 @@ async fn children_of(
     let owner = owner(backup);
     let uid = owner.uid.as_str();
     let app: Api<VolumeSnapshot> = ctx.api(&backup.namespace().unwrap_or_default());
+    let mut members = HashMap::new();
+    if let Some(group) = run.group.as_ref().filter(|_| phase != Some(BackupPhase::BackingUp)) {
+        let name = staging(&owner, &run.id, world, 0).group_name();
+        (seen.group, members) = Box::pin(group_of(ctx, backup, group, &name)).await?;
+    }
     let (own, contents) = (ctx.own::<VolumeSnapshot>(), ctx.global::<VolumeSnapshotContent>());
     for index in 0..run.claims.len() {
         let names = staging(&owner, &run.id, world, index);
@@ -203,7 +204,10 @@ async fn children_of(
             ..SeenStaging::default()
         };
         if phase != Some(BackupPhase::BackingUp) {
-            staged.snapshot = cluster::get_owned(&app, &names.snapshot_name(), uid).await?;
+            staged.snapshot = match run.group {
+                Some(_) => members.remove(&run.claims[index]),
+                None => cluster::get_owned(&app, &names.snapshot_name(), uid).await?,
+            };
             staged.content = cluster::get_owned(&contents, &names.content_name(), uid).await?;
             staged.twin = cluster::get_owned(&own, &names.twin_name(), uid).await?;
         }
@@ -239,6 +243,27 @@ async fn children_of(
     Ok(())
 }
 
+/// A run's group snapshot, and its snapshots by the claims that they are of.
+async fn group_of(
+    ctx: &Context,
+    backup: &VolumeBackup,
+    group: &RunGroup,
+    name: &str,
+) -> Result<(Option<VolumeGroupSnapshot>, HashMap<String, VolumeSnapshot>), Problem> {
+    let groups = Groups::new(&ctx.client, group.version, backup.metadata.namespace.as_deref());
+    // Before its snapshots: once it is ready, all of them are there.
+    let Some(group) = groups.get(name, &owner(backup).uid).await? else { return Ok((None, HashMap::new())) };
+    let snapshots: Api<VolumeSnapshot> = ctx.api(&backup.namespace().unwrap_or_default());
+    let all = snapshots.list(&ListParams::default()).await;
+    let all = all.map_err(|error| cluster::problem::<VolumeSnapshot>("list those of", name, &error))?;
+    let is_member = |snapshot: &VolumeSnapshot| {
+        snapshot.owner_references().iter().any(|owner| Some(&owner.uid) == group.metadata.uid.as_ref())
+    };
+    let named = |snapshot: VolumeSnapshot| Some((snapshot.spec.source.persistent_volume_claim_name.clone()?, snapshot));
+    let members = all.items.into_iter().filter(is_member).filter_map(named).collect();
+    Ok((Some(group), members))
+}
+
 /// The staged volumes that are still there.
 async fn volumes(ctx: &Context, run: &Run, seen: &Observed) -> Result<Vec<PersistentVolume>, Problem> {
     let of_claims = seen.staging.iter().filter_map(|seen| volume_name(seen.claim.as_ref()?).map(str::to_owned));
@@ -272,6 +297,7 @@ fn has_children(seen: &Observed) -> bool {
         seen.snapshot.is_some() || seen.content.is_some() || seen.twin.is_some() || seen.claim.is_some()
     };
     !seen.volumes.is_empty()
+        || seen.group.is_some()
         || seen.staging.iter().any(staged)
         || seen.movers.iter().any(|mover| mover.job.is_some() || mover.credentials.is_some())
 }

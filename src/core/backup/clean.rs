@@ -135,7 +135,14 @@ fn leftover(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Time) -> Opt
     let twins = seen.staging.iter().filter_map(|seen| seen.twin.as_ref()).map(snapshot_gone);
     let contents = seen.staging.iter().filter_map(|seen| seen.content.as_ref());
     let contents = contents.map(|content| gone(content, |content| Child::Content(Box::new(content))));
-    let snapshots = seen.staging.iter().filter_map(|seen| seen.snapshot.as_ref()).map(snapshot_gone);
+    // Those of a group go with it, and only with it.
+    let single = seen.staging.iter().filter(|_| run.group.is_none());
+    let snapshots = single.filter_map(|seen| seen.snapshot.as_ref()).map(snapshot_gone);
+    let group = run.group.iter().filter_map(|of| {
+        let group = seen.group.as_ref()?;
+        Some(gone(group, |group| Child::Group(of.version, Box::new(group))))
+    });
+    let snapshots = snapshots.chain(group);
     let mut all = jobs.chain(credentials).chain(claims).chain(volumes).chain(twins).chain(contents).chain(snapshots);
     all.next()
 }

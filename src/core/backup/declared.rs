@@ -9,7 +9,7 @@ use crate::{
         annotations,
         backup::{
             BackupMethod, BackupPhase, BackupRepositoryRef, BackupRepositoryStatus, BackupTarget, RepositoryKey, Run,
-            RunTrigger, VolumeBackup, VolumeBackupSpec, VolumeBackupStatus,
+            RunGroup, RunTrigger, VolumeBackup, VolumeBackupSpec, VolumeBackupStatus,
         },
         common::Time,
     },
@@ -17,7 +17,7 @@ use crate::{
         conditions::{self, Summary},
         destination::{self, Scope, public_url},
         driver::{self, Reading},
-        names,
+        group, names,
         problem::{Problem, Reason},
         schedule::{self, Schedule, Verdict},
     },
@@ -43,6 +43,8 @@ struct Declared {
 /// What is declared, where it can be done.
 struct Declaration {
     readings: Vec<Reading>,
+    /// By what the claims are snapshotted as one.
+    group: Option<RunGroup>,
     repositories: Vec<Declared>,
     /// One for each of the repositories that have a schedule.
     schedules: Vec<Schedule>,
@@ -250,6 +252,7 @@ fn start(
         attempt_started_at: now,
         attempt: 1,
         claims: declaration.readings.iter().map(|reading| reading.claim.clone()).collect(),
+        group: declaration.group.clone(),
         repositories: which.iter().map(|index| declaration.repositories[*index].key.clone()).collect(),
         results: vec![],
         volumes: vec![],
@@ -294,8 +297,14 @@ fn declaration(backup: &VolumeBackup, world: &World, seen: &Observed) -> Result<
         return Err(Halt::Waiting(Problem::new(Reason::ClaimNotFound, message)));
     }
     let claims: Vec<String> = seen.claims.iter().map(|claim| claim.name.clone()).collect();
-    let mut declaration =
-        Declaration { readings: vec![], repositories: vec![], schedules: vec![], scheduled: vec![], problem: None };
+    let mut declaration = Declaration {
+        readings: vec![],
+        group: None,
+        repositories: vec![],
+        schedules: vec![],
+        scheduled: vec![],
+        problem: None,
+    };
     let mut idle = vec![];
     for seen in &seen.repositories {
         match repository(backup, world, seen, &claims) {
@@ -317,6 +326,7 @@ fn declaration(backup: &VolumeBackup, world: &World, seen: &Observed) -> Result<
         });
     }
     declaration.readings = readings(backup, seen)?;
+    declaration.group = group::choose(spec, &mut declaration.readings, &seen.group_classes);
     Ok(declaration)
 }
 

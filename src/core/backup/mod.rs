@@ -29,12 +29,13 @@ use kube::ResourceExt;
 use crate::{
     api::{
         annotations,
-        backup::{BackupPhase, RepositoryKey, Run, VolumeBackup, VolumeBackupStatus},
+        backup::{BackupPhase, GroupSnapshotVersion, RepositoryKey, Run, VolumeBackup, VolumeBackupStatus},
         common::Time,
-        foreign::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent},
+        foreign::{VolumeGroupSnapshot, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent},
         repository::{AtWork, RepositorySpec},
     },
     core::{
+        group::GroupClasses,
         job::Image,
         mover_state::MoverState,
         names::{self, Owner},
@@ -86,12 +87,16 @@ pub struct Observed {
     pub claims: Vec<SeenClaim>,
     /// The snapshot classes of the cluster.
     pub classes: Vec<VolumeSnapshotClass>,
+    /// What the cluster has for snapshots of several claims as one, where that is declared.
+    pub group_classes: GroupClasses,
     /// The repository objects that are declared, or of the run in progress; or why none is.
     pub repositories: Vec<SeenRepository>,
     /// Why there is no repository object at all.
     pub no_repository: Option<Problem>,
     /// Whether the run may start.
     pub place: Place,
+    /// The group snapshot of the run in progress.
+    pub group: Option<VolumeGroupSnapshot>,
     /// What the run in progress has made for each of its claims.
     pub staging: Vec<SeenStaging>,
     /// What it has made for each of its repositories.
@@ -153,7 +158,7 @@ pub enum Place {
 /// What a run has made for a claim.
 #[derive(Clone, Debug, Default)]
 pub struct SeenStaging {
-    /// The snapshot in the app's namespace.
+    /// The snapshot in the app's namespace: its own, or its group's.
     pub snapshot: Option<VolumeSnapshot>,
     /// What lies behind it.
     pub snapshot_content: Option<VolumeSnapshotContent>,
@@ -215,6 +220,8 @@ pub enum Step {
 /// An object that a run creates or deletes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Child {
+    /// A snapshot of several claims in the app's namespace, by this version of its API.
+    Group(GroupSnapshotVersion, Box<VolumeGroupSnapshot>),
     /// A snapshot, in the app's namespace or in the operator's.
     Snapshot(Box<VolumeSnapshot>),
     /// A twin's content.

@@ -80,13 +80,18 @@ fn staged(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed) -> R
     let owner = owner(backup);
     let none = SeenStaging::default();
     let of = |index: usize| seen.staging.get(index).unwrap_or(&none);
-    for (index, claim) in run.claims.iter().enumerate() {
-        if of(index).snapshot.is_none() {
-            hooks::may_snapshot(run, seen)?;
-            let reading = declared::reading_of_run(backup, seen, claim)?;
-            let snapshot = staging(&owner, &run.id, world, index).snapshot(backup, &reading);
-            return Ok(Some(Step::Create(Child::Snapshot(Box::new(snapshot)))));
+    let mut missing = run.claims.iter().enumerate().filter(|(index, _)| of(*index).snapshot.is_none());
+    if let Some((index, claim)) = missing.next() {
+        if seen.group.is_some() {
+            return Ok(Some(Step::Wait(SOON)));
         }
+        hooks::may_snapshot(run, seen)?;
+        let reading = declared::reading_of_run(backup, seen, claim)?;
+        let staging = staging(&owner, &run.id, world, index);
+        return Ok(Some(Step::Create(match &run.group {
+            Some(group) => Child::Group(group.version, Box::new(staging.group(backup, group))),
+            None => Child::Snapshot(Box::new(staging.snapshot(backup, &reading))),
+        })));
     }
     if hooks::are_owed(run) {
         return Ok(Some(Step::Wait(SOON)));
@@ -119,9 +124,27 @@ fn are_ready(run: &Run, seen: &Observed) -> bool {
 
 /// Driver and handle of a snapshot that can be used.
 fn ready_snapshot(seen: &SeenStaging) -> Option<(&str, &str)> {
-    let content = seen.snapshot_content.as_ref()?;
+    let (snapshot, content) = (seen.snapshot.as_ref()?, seen.snapshot_content.as_ref()?);
     let handle = content.status.as_ref()?.snapshot_handle.as_deref()?;
-    is_ready(seen.snapshot.as_ref()?).then_some((content.spec.driver.as_str(), handle))
+    (is_ready(snapshot) && is_of(content, snapshot)).then_some((content.spec.driver.as_str(), handle))
+}
+
+/// Whether a content says itself that it belongs to that snapshot. Whoever may write the status of a snapshot can name
+/// any content in it, and what is behind that would be read.
+fn is_of(content: &VolumeSnapshotContent, snapshot: &VolumeSnapshot) -> bool {
+    let of = &content.spec.volume_snapshot_ref;
+    Some(&of.name) == snapshot.metadata.name.as_ref()
+        && Some(&of.namespace) == snapshot.metadata.namespace.as_ref()
+        && (of.uid.is_none() || of.uid == snapshot.metadata.uid)
+}
+
+fn strange_content(seen: &SeenStaging) -> Option<String> {
+    let (snapshot, content) = (seen.snapshot.as_ref()?, seen.snapshot_content.as_ref()?);
+    let (namespace, name) = (snapshot.namespace()?, snapshot.name_any());
+    let is_strange = !is_of(content, snapshot);
+    is_strange.then(|| {
+        format!("VolumeSnapshot {namespace}/{name} names the content {}, which is another one's", content.name_any())
+    })
 }
 
 fn is_ready(snapshot: &VolumeSnapshot) -> bool {
@@ -131,7 +154,7 @@ fn is_ready(snapshot: &VolumeSnapshot) -> bool {
 
 /// A step of staging, but not for ever; and where it waits, it says what is wrong.
 fn in_time(backup: &VolumeBackup, run: &Run, seen: &Observed, step: Step, now: Time) -> Step {
-    let trouble = trouble(seen);
+    let trouble = trouble(run, seen);
     if is_late(backup, run, now) {
         // What the API refuses, a quota for example, stands in the condition.
         let refused = || {
@@ -151,7 +174,7 @@ fn in_time(backup: &VolumeBackup, run: &Run, seen: &Observed, step: Step, now: T
 }
 
 /// What snapshots, their contents and claims say is wrong.
-fn trouble(seen: &Observed) -> Option<String> {
+fn trouble(run: &Run, seen: &Observed) -> Option<String> {
     let words = |error: Option<&crate::api::foreign::VolumeSnapshotError>| error?.message.clone();
     let of_snapshot = |snapshot: Option<&VolumeSnapshot>| {
         let snapshot = snapshot?;
@@ -167,13 +190,29 @@ fn trouble(seen: &Observed) -> Option<String> {
         let name = seen.claim.as_ref()?.name_any();
         Some(format!("staging claim {name}: {}", seen.warning.as_ref()?))
     };
-    seen.staging.iter().find_map(|seen| {
+    let of_staging = |seen: &SeenStaging| {
         of_snapshot(seen.snapshot.as_ref())
+            .or_else(|| strange_content(seen))
             .or_else(|| of_content(seen.snapshot_content.as_ref()))
             .or_else(|| of_content(seen.content.as_ref()))
             .or_else(|| of_snapshot(seen.twin.as_ref()))
             .or_else(|| of_claim(seen))
-    })
+    };
+    of_group(run, seen).or_else(|| seen.staging.iter().find_map(of_staging))
+}
+
+/// What a group snapshot says is wrong, or that it has no snapshot of a claim.
+fn of_group(run: &Run, seen: &Observed) -> Option<String> {
+    let group = seen.group.as_ref()?;
+    let status = group.status.as_ref()?;
+    let name = format!("VolumeGroupSnapshot {}/{}", group.namespace()?, group.name_any());
+    if let Some(words) = status.error.as_ref().and_then(|error| error.message.as_ref()) {
+        return Some(format!("{name}: {words}"));
+    }
+    // It is ready after all its snapshots were made.
+    let mut missing = run.claims.iter().zip(&seen.staging).filter(|(_, seen)| seen.snapshot.is_none());
+    let (claim, _) = missing.next().filter(|_| status.ready_to_use == Some(true))?;
+    Some(format!("{name} has no snapshot of claim {claim}: its labels were changed meanwhile"))
 }
 
 /// The movers work.
@@ -198,11 +237,11 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
     if !node_is_full && !seen.staging.iter().all(staged) {
         // A class that waits for the first consumer binds only now.
         if is_late(backup, run, now) {
-            let why = trouble(seen).unwrap_or_else(|| "the staging claim is not bound; see its events".to_owned());
+            let why = trouble(run, seen).unwrap_or_else(|| "the staging claim is not bound; see its events".to_owned());
             let message = format!("the volume was not staged within {}: {why}", staging_timeout(backup));
             return fail(backup, &ended, seen, &Problem::new(Reason::StagingFailed, message), now);
         }
-        return trouble(seen).map_or(Step::Wait(SOON), |trouble| say(backup, &trouble, SOON));
+        return trouble(run, seen).map_or(Step::Wait(SOON), |trouble| say(backup, &trouble, SOON));
     }
     if let Some(progress) = progress.filter(|new| is_news(run.progress.as_ref(), new)) {
         return write(backup, |status| {

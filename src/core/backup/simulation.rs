@@ -12,7 +12,7 @@ use crate::{
     api::{
         backup::{RunHooks, RunResult, VolumeBackupSpec},
         common::RepositoryKind,
-        foreign::{VolumeSnapshotContentStatus, VolumeSnapshotError, VolumeSnapshotStatus},
+        foreign::{VolumeGroupSnapshotStatus, VolumeSnapshotContentStatus, VolumeSnapshotError, VolumeSnapshotStatus},
         repository::Lock,
     },
     core::{
@@ -70,6 +70,8 @@ pub(super) struct Cluster {
     pub(super) claims: BTreeMap<String, SeenClaim>,
     pub(super) classes: Vec<VolumeSnapshotClass>,
     pub(super) repositories: Vec<SeenRepository>,
+    pub(super) group_classes: GroupClasses,
+    pub(super) groups: BTreeMap<String, VolumeGroupSnapshot>,
     pub(super) snapshots: BTreeMap<String, VolumeSnapshot>,
     pub(super) contents: BTreeMap<String, VolumeSnapshotContent>,
     pub(super) staged: BTreeMap<String, PersistentVolumeClaim>,
@@ -140,6 +142,11 @@ fn lock() -> Lock {
     }
 }
 
+/// The name of a group's snapshot of this claim.
+fn member(group: &str, claim: &str) -> String {
+    format!("member-of-{group}-{claim}")
+}
+
 pub(super) fn claim(name: &str) -> SeenClaim {
     let claim = json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "ceph-block"}, "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
     let volume = json!({"spec": {"csi": {"driver": "rook-ceph.rbd.csi.ceph.com", "volumeHandle": name}}});
@@ -175,6 +182,8 @@ impl Cluster {
             claims,
             classes: vec![class],
             repositories: vec![repository("nas")],
+            group_classes: GroupClasses::default(),
+            groups: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             contents: BTreeMap::new(),
             staged: BTreeMap::new(),
@@ -198,6 +207,14 @@ impl Cluster {
         }
     }
 
+    /// The claims are chosen by a label, and the driver has group snapshots.
+    pub(super) fn group(&mut self) {
+        let selector = serde_json::from_value(json!({"matchLabels": {"app": "radarr"}})).unwrap();
+        (self.backup.spec.claim_names, self.backup.spec.claim_selector) = (vec![], Some(selector));
+        let class = VolumeSnapshotClass { name: "groups".to_owned(), ..self.classes[0].clone() };
+        self.group_classes = GroupClasses { version: Some(GroupSnapshotVersion::V1beta1), classes: vec![class] };
+    }
+
     pub(super) fn status(&self) -> VolumeBackupStatus {
         self.backup.status.clone().unwrap_or_default()
     }
@@ -213,6 +230,7 @@ impl Cluster {
         let status = self.status();
         let mut seen = Observed {
             classes: self.classes.clone(),
+            group_classes: self.group_classes.clone(),
             repositories: self.repositories.clone(),
             place: self.place.clone(),
             refused: self.refused.clone(),
@@ -229,9 +247,14 @@ impl Cluster {
         seen.claims = names.iter().map(|name| self.claims.get(name).cloned().unwrap_or_else(|| absent(name))).collect();
         let Some(run) = &status.run else { return seen };
         let (owner, world) = (owner(&self.backup), world());
-        for index in 0..run.claims.len() {
+        seen.group = self.groups.get(&staging(&owner, &run.id, &world, 0).group_name()).cloned();
+        for (index, claim) in run.claims.iter().enumerate() {
             let names = staging(&owner, &run.id, &world, index);
-            let snapshot = self.snapshots.get(&names.snapshot_name()).cloned();
+            let snapshot = match &seen.group {
+                Some(group) => self.snapshots.get(&member(&group.name_any(), claim)),
+                None => self.snapshots.get(&names.snapshot_name()),
+            };
+            let snapshot = snapshot.cloned();
             let bound = snapshot.as_ref().and_then(|snapshot| {
                 self.contents.get(snapshot.status.as_ref()?.bound_volume_snapshot_content_name.as_ref()?)
             });
@@ -338,7 +361,11 @@ impl Cluster {
     }
 
     fn create(&mut self, child: Child) {
-        let of_app = |child: &Child| matches!(child, Child::Snapshot(object) if object.spec.source.persistent_volume_claim_name.is_some());
+        let of_app = |child: &Child| match child {
+            Child::Group(..) => true,
+            Child::Snapshot(object) => object.spec.source.persistent_volume_claim_name.is_some(),
+            _ => false,
+        };
         assert!(of_app(&child) || !owes_hooks(&self.backup), "the app is held still only for its snapshots");
         match &child {
             child if of_app(child) => self.did.push(Did::Snapshotted),
@@ -347,6 +374,7 @@ impl Cluster {
         }
         self.creations += 1;
         match child {
+            Child::Group(_, object) => assert!(self.groups.insert(object.name_any(), *object).is_none()),
             Child::Snapshot(object) => assert!(self.snapshots.insert(object.name_any(), *object).is_none()),
             Child::Content(object) => assert!(self.contents.insert(object.name_any(), *object).is_none()),
             Child::Claim(object) => assert!(self.staged.insert(object.name_any(), *object).is_none()),
@@ -369,6 +397,7 @@ impl Cluster {
             metadata.deletion_timestamp = Some(time);
         };
         match child {
+            Child::Group(_, object) => terminate(&mut self.groups.get_mut(&object.name_any()).unwrap().metadata),
             Child::Snapshot(object) => terminate(&mut self.snapshots.get_mut(&object.name_any()).unwrap().metadata),
             Child::Content(object) => terminate(&mut self.contents.get_mut(&object.name_any()).unwrap().metadata),
             Child::Claim(object) => terminate(&mut self.staged.get_mut(&object.name_any()).unwrap().metadata),
@@ -381,8 +410,41 @@ impl Cluster {
         }
     }
 
+    /// The snapshots of the groups.
+    fn grouper(&mut self) {
+        let mut gone = vec![];
+        for (name, group) in &mut self.groups {
+            let members = self.claims.keys().map(|claim| (member(name, claim), claim));
+            if group.metadata.deletion_timestamp.is_some() {
+                if !self.volumes.is_empty() {
+                    self.refusals += 1;
+                    continue;
+                }
+                gone.push(name.clone());
+                continue;
+            }
+            let status = group.status.get_or_insert_default();
+            if !self.snapshots_work && status.ready_to_use.is_none() {
+                status.error = Some(VolumeSnapshotError { message: Some("the pool is full".to_owned()) });
+                continue;
+            }
+            for (member, claim) in members.filter(|_| status.ready_to_use.is_none()) {
+                let object = json!({"metadata": {"name": member, "namespace": "media"}, "spec": {"source": {"persistentVolumeClaimName": claim}}});
+                self.snapshots.insert(member, serde_json::from_value(object).unwrap());
+            }
+            *status = VolumeGroupSnapshotStatus { ready_to_use: Some(true), error: None };
+        }
+        for name in gone {
+            self.groups.remove(&name);
+            let of_group = format!("member-of-{name}-");
+            self.snapshots.retain(|snapshot, _| !snapshot.starts_with(&of_group));
+            self.contents.retain(|content, _| !content.starts_with(&format!("snapcontent-{of_group}")));
+        }
+    }
+
     /// The snapshot controller and the driver's snapshotter.
     pub(super) fn snapshotter(&mut self) {
+        self.grouper();
         let mut made = vec![];
         for (name, snapshot) in &mut self.snapshots {
             let content = match &snapshot.spec.source.volume_snapshot_content_name {
@@ -525,6 +587,7 @@ impl Cluster {
 
     pub(super) fn is_clean(&self) -> bool {
         self.status().run.is_none()
+            && self.groups.is_empty()
             && self.snapshots.is_empty()
             && self.contents.is_empty()
             && self.staged.is_empty()
@@ -611,12 +674,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_a_run_ends_and_nothing_is_left(acts in proptest::collection::vec(any_act(), 1..250), several in any::<bool>(), kept in any::<bool>()) {
+    fn whatever_happens_a_run_ends_and_nothing_is_left(acts in proptest::collection::vec(any_act(), 1..250), several in any::<bool>(), grouped in any::<bool>(), kept in any::<bool>()) {
         let spec = VolumeBackupSpec {
             claim_names: if several { vec!["config".to_owned(), "media".to_owned()] } else { vec![] },
             ..VolumeBackupSpec::default()
         };
         let mut cluster = Cluster::new(spec);
+        if grouped {
+            cluster.group();
+        }
         cluster.volumes_are_kept = kept;
         if several {
             cluster.repositories.push(repository("s3"));

@@ -131,6 +131,64 @@ fn a_selector_follows_the_labels() {
     assert_eq!(backed_up(&mut cluster, "three"), ["cache", "media"]);
 }
 
+/// A cluster in which two claims are snapshotted as one.
+fn grouped() -> Cluster {
+    let mut cluster = Cluster::new(spec(json!({"claimNames": ["data", "media"]})));
+    cluster.group();
+    cluster.settle();
+    cluster
+}
+
+#[test]
+fn several_claims_are_snapshotted_as_one() {
+    let mut cluster = grouped();
+    (cluster.creations, cluster.deletions, cluster.writes) = (0, 0, 0);
+    cluster.force("now");
+    cluster.settle();
+    assert!(cluster.is_clean());
+    // One group, then twin, its content and staging claim for each claim; Job and credentials.
+    assert_eq!((cluster.creations, cluster.deletions, cluster.writes), (9, 9, 4));
+    assert_eq!(cluster.refusals, 0, "the group goes after the volumes");
+    let status = cluster.status();
+    assert_eq!(status.last_result, Some(RunResult::Succeeded));
+    assert_yaml_snapshot!(status.claims);
+}
+
+#[test]
+fn a_group_without_a_snapshot_of_a_claim_is_an_error() {
+    let mut cluster = grouped();
+    cluster.force("now");
+    while cluster.groups.is_empty() {
+        cluster.control();
+    }
+    // The labels of one are changed before the snapshots are made.
+    let media = cluster.claims.remove("media").unwrap();
+    cluster.snapshotter();
+    cluster.claims.insert("media".to_owned(), media);
+    cluster.control();
+    assert_yaml_snapshot!(cluster.status().message);
+    cluster.settle();
+    assert!(cluster.is_clean());
+    assert_eq!(cluster.status().last_result, Some(RunResult::Succeeded), "by a retry");
+}
+
+#[test]
+fn a_content_that_is_another_ones_is_never_staged() {
+    let mut cluster = cluster(json!({"retries": 0, "stagingTimeout": "1m"}));
+    cluster.force("now");
+    while cluster.snapshots.is_empty() {
+        cluster.control();
+    }
+    cluster.snapshotter();
+    // Whoever may write the status of the snapshot names somebody else's content in it.
+    for content in cluster.contents.values_mut() {
+        content.spec.volume_snapshot_ref.namespace = "bank".to_owned();
+    }
+    cluster.settle();
+    assert!(cluster.is_clean());
+    assert_yaml_snapshot!(last_run(&cluster));
+}
+
 #[test]
 fn on_creation() {
     let mut cluster = cluster(json!({"runOnCreate": true}));

@@ -1,0 +1,133 @@
+//! Group snapshots and snapshot classes, whose kinds kube does not know when it is built: the version of the one is
+//! what the cluster serves, and the other has its fields at the top.
+
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions},
+    core::{ApiResource, DynamicObject, GroupVersionKind, Object},
+};
+
+use crate::{
+    api::{
+        backup::GroupSnapshotVersion,
+        foreign::{
+            VolumeGroupSnapshot, VolumeGroupSnapshotSpec, VolumeGroupSnapshotStatus, VolumeSnapshot,
+            VolumeSnapshotClass,
+        },
+    },
+    clients::cluster::problem,
+    core::{
+        group::GroupClasses,
+        names,
+        problem::{Problem, Reason},
+    },
+};
+
+/// The group snapshots of a namespace, or of all.
+pub struct Groups {
+    api: Api<Group>,
+    resource: ApiResource,
+}
+
+/// A group snapshot of whatever version.
+type Group = Object<VolumeGroupSnapshotSpec, VolumeGroupSnapshotStatus>;
+
+impl Groups {
+    /// Those of this namespace, or of all, by this version of their API.
+    pub fn new(client: &Client, version: GroupSnapshotVersion, namespace: Option<&str>) -> Self {
+        let resource = ApiResource::from_gvk_with_plural(&kind(version, "VolumeGroupSnapshot"), "volumegroupsnapshots");
+        let api = match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        };
+        Self { api, resource }
+    }
+
+    /// Reads one of this owner's; none where there is none.
+    pub async fn get(&self, name: &str, owner_uid: &str) -> Result<Option<VolumeGroupSnapshot>, Problem> {
+        let found = self.api.get_opt(name).await.map_err(|error| failed("read", name, &error))?;
+        let found = found.filter(|found| names::belongs_to(found.metadata.labels.as_ref(), owner_uid));
+        Ok(found.map(|Object { metadata, spec, status, .. }| VolumeGroupSnapshot { metadata, spec, status }))
+    }
+
+    /// Creates one; one of that name that is this owner's is as good.
+    pub async fn create(&self, object: &VolumeGroupSnapshot, owner_uid: &str) -> Result<(), Problem> {
+        let name = object.name_any();
+        let mut group = Group::new(&name, &self.resource, object.spec.clone());
+        group.metadata.clone_from(&object.metadata);
+        match self.api.create(&PostParams::default(), &group).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let message = format!("VolumeGroupSnapshot {name} exists and is not ours: delete or rename it");
+                let found = self.get(&name, owner_uid).await?;
+                found.map(drop).ok_or_else(|| Problem::new(Reason::Foreign, message))
+            }
+            Err(error) => Err(failed("create", &name, &error)),
+        }
+    }
+
+    /// Deletes exactly this one. Gone already is fine.
+    pub async fn delete(&self, metadata: &ObjectMeta) -> Result<(), Problem> {
+        if metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: metadata.uid.clone(), resource_version: None }),
+            ..DeleteParams::background()
+        };
+        match self.api.delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+            Err(error) => Err(failed("delete", name, &error)),
+        }
+    }
+}
+
+/// The metadata of every group snapshot that fits, and the version by which it can be had.
+pub async fn find(client: &Client, params: &ListParams) -> Result<Vec<(GroupSnapshotVersion, ObjectMeta)>, Problem> {
+    for version in GroupSnapshotVersion::ALL {
+        match Groups::new(client, version, None).api.list_metadata(params).await {
+            Ok(list) => return Ok(list.items.into_iter().map(|object| (version, object.metadata)).collect()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => return Err(failed("list", "children", &error)),
+        }
+    }
+    Ok(vec![])
+}
+
+/// What the cluster has for group snapshots.
+pub async fn classes(client: &Client) -> Result<GroupClasses, Problem> {
+    for version in GroupSnapshotVersion::ALL {
+        if let Some(classes) = classes_of(client, &kind(version, "VolumeGroupSnapshotClass")).await? {
+            return Ok(GroupClasses { version: Some(version), classes });
+        }
+    }
+    Ok(GroupClasses::default())
+}
+
+/// The snapshot classes of this kind; none where the cluster has no such API.
+pub async fn classes_of(client: &Client, kind: &GroupVersionKind) -> Result<Option<Vec<VolumeSnapshotClass>>, Problem> {
+    let resource = ApiResource::from_gvk(kind);
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    match api.list(&ListParams::default()).await {
+        Ok(list) => Ok(Some(list.items.into_iter().filter_map(|object| class(&object)).collect())),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(problem::<VolumeSnapshot>("list the classes of", "all drivers", &error)),
+    }
+}
+
+fn class(object: &DynamicObject) -> Option<VolumeSnapshotClass> {
+    let mut class: VolumeSnapshotClass = serde_json::from_value(object.data.clone()).ok()?;
+    class.name = object.name_any();
+    class.annotations.clone_from(object.annotations());
+    Some(class)
+}
+
+fn kind(version: GroupSnapshotVersion, kind: &str) -> GroupVersionKind {
+    GroupVersionKind::gvk(&VolumeGroupSnapshot::group(&()), version.as_str(), kind)
+}
+
+fn failed(action: &str, name: &str, error: &kube::Error) -> Problem {
+    problem::<VolumeGroupSnapshot>(action, name, error)
+}
