@@ -99,28 +99,6 @@ fn restic(command: &str) {
 }
 
 #[test]
-#[ignore = "make bench-backups"]
-fn backups() {
-    let _guard = alone();
-    let volume = many_files("t-backups");
-    let (mut alone, mut runs) = (vec![], vec![]);
-    for n in 0..ROUNDS {
-        on_node(&["sh", "-c", &format!("rm -rf /run/bench-repository; echo {n} > {volume}/changed && sync")]);
-        restic("init");
-        alone.push(timed(|| restic(&format!("backup {volume}"))).1);
-        let (status, seconds) = timed(|| run_now("t-backups", "app"));
-        assert_eq!(status["lastResult"], "Succeeded", "{status:#}");
-        runs.push(seconds);
-    }
-    on_node(&["rm", "-rf", "/run/bench-repository"]);
-    let first = runs.remove(0);
-    head("backups of 10,200 entries and 200 MiB");
-    row("restic alone, everything", alone);
-    row("the first run: snapshot, volume, mover, everything", vec![first]);
-    row("a later run: snapshot, volume, mover, one changed file", runs);
-}
-
-#[test]
 #[ignore = "make bench-restores"]
 fn restores() {
     let _guard = alone();

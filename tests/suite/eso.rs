@@ -1,6 +1,6 @@
 //! The real External Secrets Operator, as a process in the cluster's network, with its own definitions.
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -48,32 +48,9 @@ impl Eso {
         self.0.eventually(what, limit, look)
     }
 
-    /// Its memory.
-    pub fn memory(&self) -> Memory {
-        let id = self.0.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("it runs");
-        let status = fs::read_to_string(Path::new("/proc").join(children.trim()).join("status"));
-        Memory::of(&status.expect("it runs"))
-    }
-}
-
-/// Memory of a process, in KiB.
-#[derive(Clone, Copy)]
-pub struct Memory {
-    /// What it has.
-    pub resident: u64,
-    /// The most that it had.
-    pub peak: u64,
-}
-
-impl Memory {
-    /// Of what the kernel says of the process.
-    pub fn of(status: &str) -> Self {
-        let number = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("its memory is known");
-            line.trim().trim_end_matches(" kB").parse().expect("a number")
-        };
-        Self { resident: number("VmRSS:"), peak: number("VmHWM:") }
+    /// The process whose child it is.
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 }
 

@@ -23,6 +23,7 @@ mod eso;
 mod hooks;
 mod kills;
 mod locks;
+mod machine;
 mod messages;
 mod metrics;
 mod peer;

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs, thread,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 
 use crate::{
     audit::{self, Mark, Request},
-    eso::{self, Eso, Memory},
+    eso::{self, Eso},
     kills::OperatorAway,
-    support::{apply, connect, eventually, kubectl, namespace, on_node, try_kubectl},
+    machine::{Memory, machine, megabytes},
+    support::{apply, connect, eventually, kubectl, namespace, try_kubectl},
 };
 
 const LIMIT: Duration = Duration::from_mins(15);
@@ -74,7 +75,7 @@ impl Side for Theirs {
     }
 
     fn memory(&self) -> Memory {
-        self.0.as_ref().expect("it runs").memory()
+        Memory::of_child(self.0.as_ref().expect("it runs").id())
     }
 }
 
@@ -102,10 +103,7 @@ impl Side for Ours {
     }
 
     fn memory(&self) -> Memory {
-        let status = "for process in /proc/[0-9]*; do \
-            if tr '\\0' ' ' <$process/cmdline 2>/dev/null | grep -q '^/strongroom controller '; \
-            then cat $process/status; fi; done";
-        Memory::of(&on_node(&["sh", "-c", status]))
+        Memory::of_operator()
     }
 }
 
@@ -306,22 +304,6 @@ fn head(count: usize) {
         "{:<26} {:<12} {:>8} {:>10} {:>8} {:>8} {:>7} {:>7}",
         "", "", "seconds", "Connect", "reads", "writes", "MB", "most"
     );
-}
-
-/// The machine, in a line.
-fn machine() -> String {
-    let read = |path: &str, key: &str| {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_owned();
-        line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
-    };
-    let cores = thread::available_parallelism().map_or(0, usize::from);
-    format!("{cores} cores of {}, {} of memory", read("/proc/cpuinfo", "model name"), read("/proc/meminfo", "MemTotal"))
-}
-
-#[allow(clippy::cast_precision_loss, reason = "it is shown with one digit")]
-fn megabytes(kib: u64) -> f64 {
-    (kib * 1024) as f64 / 1e6
 }
 
 impl Need {

@@ -4,6 +4,14 @@
 #[path = "../suite/apps.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod apps;
+#[path = "../suite/audit.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+mod audit;
+mod bench;
+#[path = "../suite/machine.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+mod machine;
+mod movers;
 #[path = "../suite/peer.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod peer;
@@ -11,6 +19,7 @@ mod peer;
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod support;
 mod volsync;
+mod watch;
 
 use std::time::Duration;
 

@@ -11,6 +11,8 @@ use crate::{
 const LIMIT: Duration = Duration::from_mins(5);
 /// Its program.
 const PROGRAM: &str = "STRONGROOM_VOLSYNC";
+/// What its requests say that they come from.
+pub(crate) const USER_AGENT: &str = "volsync/";
 /// What its log is called.
 const NAME: &str = "volsync";
 
@@ -26,6 +28,11 @@ impl Volsync {
     pub(crate) fn start() -> Self {
         let image = "--restic-container-image=localhost/volsync-mover:dev";
         Self(Peer::start(NAME, PROGRAM, &["--metrics-bind-address=0", "--health-probe-bind-address=0", image]))
+    }
+
+    /// The process whose child it is.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Has it back the app up, and waits until it says that it has.
