@@ -434,7 +434,8 @@ pub struct CacheSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = QUANTITY)]
     pub size: Option<Quantity>,
-    /// Keeps the cache on a claim of this class in the operator's namespace. Default: an emptyDir.
+    /// Keeps the cache of backups on a claim of this class in the operator's namespace, one for each `VolumeBackup` and
+    /// repository. Default: an emptyDir.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class_name: Option<String>,
 }

@@ -55,6 +55,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Clone)]
 pub struct Restic {
     program: PathBuf,
+    /// Where its temporary files and credentials are.
+    scratch: PathBuf,
     cache: PathBuf,
     variables: SensitiveMap,
     redactor: Redactor,
@@ -70,10 +72,10 @@ pub struct Restic {
 
 impl Restic {
     /// `program` with the variables of a run's Secret. Those that restic's credentials may not hold are left out;
-    /// files are made of those that restic wants as files, in `cache`. When `stop` turns true, restic is told to end.
+    /// files are made of those that restic wants as files, in `scratch`. When `stop` turns true, restic is told to end.
     pub fn new(
         program: PathBuf,
-        cache: PathBuf,
+        scratch: PathBuf,
         given: &SensitiveMap,
         stop: watch::Receiver<bool>,
     ) -> Result<Self, Failure> {
@@ -88,14 +90,15 @@ impl Restic {
                 Variable::Refused(_) if name == CA_ENV => "RESTIC_CACERT",
                 Variable::Refused(_) => continue,
             };
-            let file = CredentialFile(cache.join(format!(".{as_file}")));
-            file.write(value).map_err(|error| fatal("cannot write credentials into the cache", &error))?;
+            let file = CredentialFile(scratch.join(format!(".{as_file}")));
+            file.write(value).map_err(|error| fatal("cannot write credentials beside the cache", &error))?;
             variables.insert(as_file.to_owned(), Sensitive::from(file.0.to_string_lossy().into_owned()));
             files.push(file);
         }
         Ok(Self {
             program,
-            cache,
+            cache: scratch.clone(),
+            scratch,
             variables,
             redactor: Redactor::new(given),
             stop,
@@ -106,10 +109,16 @@ impl Restic {
         })
     }
 
-    /// The same for another repository.
+    /// The same with its cache in another place, which may be kept from run to run.
+    #[must_use]
+    pub fn with_cache(self, cache: PathBuf) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// The same for another repository. What it caches is not kept.
     #[must_use]
     pub fn at(&self, url: Sensitive) -> Self {
-        let mut other = self.clone();
+        let mut other = Self { cache: self.scratch.clone(), ..self.clone() };
         other.variables.insert("RESTIC_REPOSITORY".to_owned(), url);
         other
     }
@@ -142,13 +151,14 @@ impl Restic {
     }
 
     /// restic's id of the repository, told from the cache that restic keeps for each one it opened: no further start
-    /// is needed, but without a cache. None where none or several were opened.
+    /// is needed, but without a cache, or with one that is kept and of several. None where none was opened.
     pub async fn repository_id(&self) -> Option<String> {
-        if !self.cached {
+        let mut ids = if self.cached { self.cached_ids() } else { vec![] };
+        let is_kept = self.cache != self.scratch;
+        if !self.cached || (is_kept && ids.len() > 1) {
             return self.json::<Config>(&arguments::config()).await.ok().map(|config| config.id);
         }
-        let mut ids = self.cached_ids().into_iter();
-        ids.next().filter(|_| ids.next().is_none())
+        ids.pop().filter(|_| ids.is_empty())
     }
 
     /// The ids of the repositories of which something is cached.
@@ -258,7 +268,7 @@ impl Restic {
             .env_clear()
             .envs(plain)
             .env("RESTIC_CACHE_DIR", &self.cache)
-            .env("TMPDIR", &self.cache)
+            .env("TMPDIR", &self.scratch)
             .envs(self.variables.iter().map(|(name, value)| (name, os_string(value))))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -323,7 +333,7 @@ impl CredentialFile {
 impl Drop for CredentialFile {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::warn!(%error, "cannot remove a credential from the cache");
+            tracing::warn!(%error, "cannot remove a credential from beside the cache");
         }
     }
 }

@@ -20,17 +20,22 @@ use serde::de::DeserializeOwned;
 use crate::{
     api::{
         MANAGER,
-        backup::VolumeBackup,
+        backup::{RepositoryKey, VolumeBackup},
         foreign::{VolumeSnapshot, VolumeSnapshotContent},
         labels,
-        repository::{ClusterResticRepository, ResticRepository},
+        repository::{ClusterResticRepository, RepositorySpec, ResticRepository},
         restore::VolumeRestore,
     },
     clients::{
         cluster,
         groups::{self, Groups},
     },
-    controllers::{MOVES_DATA, backup::stores_are_filled, context::Context},
+    controllers::{
+        MOVES_DATA,
+        backup::{default_key, stores_are_filled},
+        context::Context,
+        destination,
+    },
     core::{
         backup,
         problem::Problem,
@@ -69,6 +74,7 @@ async fn sweep(ctx: &Context) -> Result<usize, Problem> {
     let jobs: Vec<PartialObjectMeta<Job>> = list(ctx.own()).await?;
     let secrets: Vec<PartialObjectMeta<Secret>> = list(ctx.own()).await?;
     let claims: Vec<PartialObjectMeta<PersistentVolumeClaim>> = list(ctx.own()).await?;
+    let claims: Vec<_> = claims.into_iter().filter(|claim| !is_kept(ctx, claim)).collect();
     let snapshots: Vec<PartialObjectMeta<VolumeSnapshot>> = list(Api::all(ctx.client.clone())).await?;
     let contents: Vec<PartialObjectMeta<VolumeSnapshotContent>> = list(ctx.global()).await?;
     let groups = groups::find(&ctx.client, &ListParams::default().labels(&children())).await?;
@@ -108,6 +114,19 @@ async fn sweep(ctx: &Context) -> Result<usize, Problem> {
         Groups::new(&ctx.client, *version, group.namespace.as_deref()).delete(group).await?;
     }
     Ok(garbage.count())
+}
+
+/// Whether a `VolumeBackup` keeps a cache on this claim, or may: what it declares is not all there.
+fn is_kept(ctx: &Context, claim: &PartialObjectMeta<PersistentVolumeClaim>) -> bool {
+    let (owner, run) = (claim.labels().get(labels::OWNER_UID), claim.labels().get(labels::RUN));
+    let Some(backup) = owner.filter(|_| run.is_none()).and_then(|uid| ctx.stores.backups.by_uid(uid)) else {
+        return false;
+    };
+    let Ok(keys) = backup::repository_keys(&backup.spec, default_key(ctx)) else { return true };
+    let namespace = backup.namespace().unwrap_or_default();
+    let declared = |key: &RepositoryKey| Some(destination::subject(ctx, key, &namespace)?.spec);
+    let specs: Option<Vec<RepositorySpec>> = keys.iter().map(declared).collect();
+    specs.is_none_or(|specs| backup::keeps(&backup, keys.iter().zip(&specs), &claim.name_any()))
 }
 
 fn labels_of<K>(objects: &[PartialObjectMeta<K>]) -> Vec<BTreeMap<String, String>> {

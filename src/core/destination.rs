@@ -12,7 +12,6 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use crate::{
     api::{
         backup::BackupTarget,
-        common::MoverSpec,
         repository::{ClusterResticRepository, DEFAULT_HOST, DEFAULT_PATH, RepositorySpec},
     },
     core::{
@@ -116,9 +115,7 @@ pub fn validate(spec: &RepositorySpec, cluster: &str) -> Result<(), Problem> {
 
 /// What this version does not do is refused by name, never ignored.
 fn supported(spec: &RepositorySpec) -> Result<(), Problem> {
-    let field = if spec.mover.as_ref().is_some_and(has_cache_claim) {
-        CACHE_CLAIM
-    } else if spec.populate.is_some() {
+    let field = if spec.populate.is_some() {
         "populate"
     } else if !spec.allowed_identities.is_empty() {
         "allowedIdentities"
@@ -126,14 +123,6 @@ fn supported(spec: &RepositorySpec) -> Result<(), Problem> {
         return Ok(());
     };
     Err(Problem::new(Reason::NotSupported, format!("this version does not have {field}: remove the field")))
-}
-
-/// A cache that is kept, which this version does not have.
-pub const CACHE_CLAIM: &str = "mover.cache.storageClassName";
-
-/// Whether movers are to keep their cache.
-pub fn has_cache_claim(mover: &MoverSpec) -> bool {
-    mover.cache.as_ref().is_some_and(|cache| cache.storage_class_name.is_some())
 }
 
 /// Whether the same restic repository serves everyone.
@@ -329,7 +318,6 @@ mod tests {
     #[test]
     fn what_this_version_does_not_do_is_refused_by_its_name() {
         for (field, declared) in [
-            ("mover.cache.storageClassName", json!({"mover": {"cache": {"storageClassName": "local"}}})),
             ("populate", json!({"populate": {"onMissing": "Fail"}})),
             (
                 "allowedIdentities",

@@ -21,7 +21,7 @@ use crate::{
         names::{self, Owner},
         sensitive::SensitiveMap,
         slots,
-        task::{ANSWER_PATH, CACHE_MOUNT, REPOSITORY_MOUNT, TASK_ENV, Task},
+        task::{ANSWER_PATH, CACHE_MOUNT, KEPT_CACHE_MOUNT, REPOSITORY_MOUNT, TASK_ENV, Task},
     },
 };
 
@@ -163,6 +163,8 @@ pub fn credentials_secret(name: &str, namespace: &str, owner: &Owner, run: &str,
 fn container(job: &MoverJob<'_>) -> Container {
     let task = serde_json::to_string(job.task).unwrap_or_default();
     let env = |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
+    let is_kept = job.mounts.iter().any(|mount| mount.path == KEPT_CACHE_MOUNT);
+    let cache = if is_kept { KEPT_CACHE_MOUNT } else { CACHE_MOUNT };
     Container {
         name: CONTAINER.to_owned(),
         image: Some(job.image.name.clone()),
@@ -170,7 +172,7 @@ fn container(job: &MoverJob<'_>) -> Container {
         args: Some(vec!["mover".to_owned()]),
         env: Some(vec![
             env(TASK_ENV, task),
-            env("RESTIC_CACHE_DIR", CACHE_MOUNT.to_owned()),
+            env("RESTIC_CACHE_DIR", cache.to_owned()),
             env("TMPDIR", CACHE_MOUNT.to_owned()),
         ]),
         env_from: Some(vec![EnvFromSource {
@@ -213,7 +215,8 @@ fn volumes(job: &MoverJob<'_>) -> Vec<Volume> {
     volumes
 }
 
-fn cache_size(mover: &MoverSpec) -> Quantity {
+/// The size of the cache: what is declared, or 1Gi.
+pub fn cache_size(mover: &MoverSpec) -> Quantity {
     let declared = mover.cache.as_ref().and_then(|cache| cache.size.clone());
     declared.unwrap_or_else(|| Quantity(DEFAULT_CACHE.to_owned()))
 }

@@ -31,8 +31,10 @@ pub const ANSWER_PATH: &str = "/dev/termination-log";
 pub const MAX_ANSWER: usize = 2048;
 /// Where a file system repository is mounted.
 pub const REPOSITORY_MOUNT: &str = "/repository";
-/// Where restic's cache is mounted.
+/// Where the mover's own space is mounted: restic's cache, its temporary files, and credentials that it wants as files.
 pub const CACHE_MOUNT: &str = "/cache";
+/// Where a cache is mounted that is kept from run to run. No credential is written there.
+pub const KEPT_CACHE_MOUNT: &str = "/cache/kept";
 /// The tag that names the run of a snapshot: `run=<id>`.
 pub const RUN_TAG: &str = "run=";
 /// The tag that names the cluster whose run it was: `cluster=<hash of its id>`.

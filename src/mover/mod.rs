@@ -83,9 +83,10 @@ fn prepare() -> Result<(Restic, Option<Restic>, Task), Failure> {
             Some((name.into_string().ok()?, Sensitive::from(value)))
         })
         .collect();
-    let cache = env::var_os("RESTIC_CACHE_DIR").map_or_else(|| PathBuf::from(CACHE_MOUNT), PathBuf::from);
+    let place = |name| env::var_os(name).map_or_else(|| PathBuf::from(CACHE_MOUNT), PathBuf::from);
+    let (scratch, cache) = (place("TMPDIR"), place("RESTIC_CACHE_DIR"));
     let stop = stop_signal().map_err(|error| fatal(format!("cannot listen for signals: {error}")))?;
-    let restic = Restic::new(program()?, cache, &variables, stop)?;
+    let restic = Restic::new(program()?, scratch, &variables, stop)?.with_cache(cache);
     let base = variables.get(BASE_URL_ENV).map(|url| restic.at(url.clone()));
     Ok((restic, base, task))
 }

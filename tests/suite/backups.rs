@@ -88,6 +88,56 @@ fn claims_are_chosen_by_their_labels_and_come_back_together() {
 }
 
 #[test]
+fn a_cache_is_kept_as_long_as_it_is_declared() {
+    let _guard = beside_others();
+    let ns = "b-cache";
+    namespace(ns);
+    apply(&app(ns, "app", "ceph-block"));
+    running(ns, "app");
+    on_node(&["sh", "-c", &format!("echo some > {}/file && sync", mounted_at(ns, "app"))]);
+    let kept =
+        backup(ns, "app").replace("spec: {", "spec: {mover: {cache: {size: 64Mi, storageClassName: ceph-block}}, ");
+    let caches = || {
+        let mut all = list("pvc", SYSTEM, &format!("strongroom.dev/owner-namespace={ns}"));
+        all.retain(|claim| claim["metadata"]["labels"]["strongroom.dev/run"].is_null());
+        all
+    };
+    apply(&kept);
+    for _ in 0..2 {
+        let status = run_now(ns, "app");
+        assert_eq!(status["lastResult"], "Succeeded", "{status:#}");
+        nothing_left(ns);
+    }
+    let all = caches();
+    assert_eq!((all.len(), &all[0]["status"]["phase"]), (1, &"Bound".into()), "{all:#?}");
+    // restic's own files are there, and no credential.
+    let volume = all[0]["spec"]["volumeName"].as_str().expect("it is bound").to_owned();
+    apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: look, namespace: {SYSTEM}}}\nspec:\n  restartPolicy: Never\n  \
+         containers:\n    - name: look\n      image: localhost/strongroom-test:dev\n      imagePullPolicy: Never\n      \
+         command: [/bin/sh, -c, \"ls -A /data\"]\n      volumeMounts: [{{name: data, mountPath: /data}}]\n  \
+         volumes: [{{name: data, persistentVolumeClaim: {{claimName: {}}}}}]\n",
+        all[0]["metadata"]["name"].as_str().expect("it has a name")
+    ));
+    let names = eventually("the cache was looked at", SOON, || {
+        (get("pod", SYSTEM, "look")?["status"]["phase"] == "Succeeded")
+            .then(|| kubectl(&["-n", SYSTEM, "logs", "look"]))
+    });
+    kubectl(&["-n", SYSTEM, "delete", "pod", "look", "--wait=true"]);
+    let is_restics = |name: &&str| name.len() == 64 || ["CACHEDIR.TAG", "lost+found"].contains(name);
+    assert!(names.lines().count() > 1 && names.lines().all(|name| is_restics(&name)), "{names}");
+    // The field is taken out. Leftovers are looked for when some VolumeBackup is deleted, and now and then.
+    apply(&backup(ns, "app"));
+    apply(&backup(ns, "other"));
+    eventually("the other one was seen", SOON, || {
+        get("volumebackup", ns, "other")?["status"]["phase"].as_str().map(drop)
+    });
+    kubectl(&["-n", ns, "delete", "volumebackup", "other"]);
+    eventually("the cache is gone", SOON, || caches().is_empty().then_some(()));
+    eventually("its volume too", SOON, || get("pv", "", &volume).is_none().then_some(()));
+}
+
+#[test]
 fn a_run_costs_few_writes() {
     let _guard = alone();
     namespace("b-cost");

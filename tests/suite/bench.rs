@@ -8,6 +8,8 @@ use serde_json::json;
 use crate::{
     apps::{app, backup, mounted_at, run_now, running},
     apps::{ended, restore_of},
+    audit,
+    machine::{Memory, machine, megabytes},
     secrets::{external_secret, put_item, secret_value},
     support::{SOON, alone, apply, create, eventually, kubectl, namespace, on_node, ready, var},
 };
@@ -96,6 +98,41 @@ fn many_files(ns: &str) -> String {
 /// restic by itself, on this node.
 fn restic(command: &str) {
     on_node(&["sh", "-c", &format!("RESTIC_PASSWORD=bench restic -q --no-cache -r /run/bench-repository {command}")]);
+}
+
+/// What a thousand declarations cost while nothing is due.
+#[test]
+#[ignore = "make bench-backups"]
+fn backups_by_the_thousand() {
+    const COUNT: usize = 1000;
+    let (_guard, ns) = (alone(), "t-thousand");
+    namespace(ns);
+    apply(&app(ns, "app", "ceph-block"));
+    running(ns, "app");
+    let all: Vec<String> =
+        (0..COUNT).map(|n| backup(ns, &format!("app-{n}")).replace("spec: {", "spec: {claimNames: [app], ")).collect();
+    let ((), seconds) = timed(|| {
+        for batch in all.chunks(250) {
+            apply(&batch.join("---\n"));
+        }
+        eventually("all are idle", Duration::from_mins(10), || {
+            std::thread::sleep(Duration::from_secs(3));
+            let phases = kubectl(&["-n", ns, "get", "volumebackup", "-o", "jsonpath={.items[*].status.phase}"]);
+            (phases.split(' ').filter(|phase| *phase == "Idle").count() == COUNT).then_some(())
+        });
+    });
+    let mark = audit::mark();
+    std::thread::sleep(Duration::from_mins(1));
+    let requests = audit::of_operator(&mark);
+    let memory = Memory::of_operator();
+    println!("\n{}\n{COUNT} VolumeBackups, none of them due", machine());
+    println!("until all are idle, applying them included: {seconds:.1} s");
+    println!("an idle minute: {} requests, of them writes: {:?}", requests.len(), audit::writes(&requests));
+    let (resident, peak) = (megabytes(memory.resident), megabytes(memory.peak));
+    println!("memory: {resident:.1} MB, {peak:.1} MB at most");
+    assert!(audit::writes(&requests).is_empty(), "{requests:#?}");
+    assert!(resident <= 40.0, "{resident:.1} MB with {COUNT} VolumeBackups, at most 40 are to be");
+    kubectl(&["delete", "namespace", ns, "--wait=true", "--timeout=600s"]);
 }
 
 #[test]

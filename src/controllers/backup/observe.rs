@@ -30,8 +30,8 @@ use crate::{
     },
     core::{
         backup::{
-            self, Observed, SeenClaim, SeenMover, SeenRepository, SeenStaging, World, claim_names, credentials_name,
-            hooks_are_due, job_name, owner, repository_keys, staging,
+            self, Observed, SeenClaim, SeenMover, SeenRepository, SeenStaging, World, cache_claim, claim_names,
+            credentials_name, hooks_are_due, job_name, owner, repository_keys, staging,
         },
         destination::{Scope, targets},
         group,
@@ -68,6 +68,7 @@ pub(super) async fn observe(
             seen.claims = claims(ctx, backup, &run.claims).await?;
             seen.classes = classes(ctx).await?;
             seen.repositories = repositories(ctx, backup, &run.repositories).await;
+            caches(ctx, backup, &mut seen).await?;
             look_whose(ctx, backup, &mut seen);
         }
         _ => declared(ctx, backup, &mut seen).await?,
@@ -108,6 +109,17 @@ async fn repositories(
         seen.push(SeenRepository { key: key.clone(), state, taken: None, at_work });
     }
     seen
+}
+
+/// The claims on which the run's movers keep their caches.
+async fn caches(ctx: &Context, backup: &VolumeBackup, seen: &mut Observed) -> Result<(), Problem> {
+    for (mover, of) in seen.movers.iter_mut().zip(&seen.repositories) {
+        let Ok((spec, _)) = &of.state else { continue };
+        if let Some(claim) = cache_claim(backup, &of.key, spec, &ctx.namespace) {
+            mover.cache = cluster::get_owned(&ctx.own(), &claim.name_any(), &owner(backup).uid).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Looks for each repository whether another `VolumeBackup` has the history that this one would go on with.

@@ -17,14 +17,15 @@ use crate::{
         conditions::{self, Summary},
         destination::{self, Scope, public_url},
         driver::{self, Reading},
-        group, names,
+        group, job, names,
         problem::{Problem, Reason},
         schedule::{self, Schedule, Verdict},
     },
 };
 
 use super::{
-    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, holder, hooks, others, results,
+    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, cache, holder, hooks, others,
+    results,
     steps::{SNAPSHOTTING, write_or_wait},
     turn,
 };
@@ -336,14 +337,11 @@ fn supported(spec: &VolumeBackupSpec, world: &World) -> Result<(), Problem> {
         let message = "spec.hooks is switched off for this cluster: set hooks.enabled: true in the chart's values, or remove the field";
         return Err(Problem::new(Reason::NotSupported, message));
     }
-    let field = if spec.method.is_some_and(|method| method != BackupMethod::Snapshot) {
-        "method (other than Snapshot)"
-    } else if spec.mover.as_ref().is_some_and(destination::has_cache_claim) {
-        destination::CACHE_CLAIM
-    } else {
-        return Ok(());
-    };
-    Err(Problem::new(Reason::NotSupported, format!("this version does not have {field}: remove the field")))
+    if spec.method.is_some_and(|method| method != BackupMethod::Snapshot) {
+        let message = "this version does not have method (other than Snapshot): remove the field";
+        return Err(Problem::new(Reason::NotSupported, message));
+    }
+    Ok(())
 }
 
 fn repository(
@@ -363,6 +361,7 @@ fn repository(
     let spec = &backup.spec;
     let namespace = backup.namespace().unwrap_or_default();
     let scope = Scope { namespace: &namespace, name: &backup.name_any(), cluster: &world.cluster };
+    cache::check(&job::merge_mover(of.mover.as_ref(), spec.mover.as_ref()))?;
     let targets = destination::targets(of, scope, claims)?;
     pinned(backup, seen, &name, &targets)?;
     seen.taken.clone().map_or(Ok(()), Err)?;

@@ -5,6 +5,7 @@
 //! a controller that starts anew finds what an earlier one left and goes on.
 
 mod attempt;
+mod cache;
 mod clean;
 mod declared;
 mod executed;
@@ -46,6 +47,7 @@ use crate::{
     },
 };
 
+pub use cache::{cache_claim, keeps};
 pub use declared::{claim_names, repository_keys};
 pub use executed::executed;
 pub(crate) use holder::age;
@@ -177,6 +179,8 @@ pub struct SeenStaging {
 pub struct SeenMover {
     /// The Secret with the credentials: its metadata only.
     pub credentials: Option<Secret>,
+    /// The claim on which its cache is kept, where one is declared.
+    pub cache: Option<PersistentVolumeClaim>,
     /// The Job.
     pub job: Option<Job>,
     /// What became of the mover.
@@ -192,7 +196,7 @@ pub struct SeenMover {
 impl Default for SeenMover {
     fn default() -> Self {
         let (state, unlocking) = (MoverState::Absent, MoverState::Absent);
-        Self { credentials: None, job: None, state, unlocking, problem: None, slot: None }
+        Self { credentials: None, cache: None, job: None, state, unlocking, problem: None, slot: None }
     }
 }
 

@@ -17,13 +17,13 @@ use crate::{
         locks, names,
         problem::{Problem, Reason},
         slots,
-        task::{BackupTask, BackupVolume, Place, RateLimits, Task},
+        task::{BackupTask, BackupVolume, KEPT_CACHE_MOUNT, Place, RateLimits, Task},
     },
 };
 
 use super::{
-    Child, Observed, SeenMover, Step, World, credentials_name, guard, holder, job_name, known, others, owner, results,
-    staging,
+    Child, Observed, SeenMover, Step, World, cache::cache_claim, credentials_name, guard, holder, job_name, known,
+    others, owner, results, staging,
 };
 
 /// The shortest time that a mover gets, in seconds, however late it starts.
@@ -46,6 +46,9 @@ pub(super) fn start(
     if let Some(problem) = &mover.problem {
         return Err(problem.clone());
     }
+    if let Some(claim) = cache_claim(backup, key, &state.0, &world.namespace).filter(|_| mover.cache.is_none()) {
+        return Ok(Step::Create(Child::Claim(Box::new(claim))));
+    }
     if mover.credentials.is_none() {
         return Ok(Step::Credentials(index));
     }
@@ -54,7 +57,10 @@ pub(super) fn start(
     let targets = destination::targets(&state.0, scope, &run.claims)?;
     holder::confirm(key, noted(backup, key), &targets)?;
     let slot = mover.slot.map(|slot| slots::label(key, namespace, slot));
-    let job = mover_job(backup, run, world, (index, key), (state, &targets), slot.as_deref(), now);
+    // One that is being deleted would keep the mover from its start.
+    let cache = mover.cache.as_ref().filter(|claim| claim.metadata.deletion_timestamp.is_none());
+    let cache = cache.map(ResourceExt::name_any);
+    let job = mover_job(backup, run, world, (index, key), (state, &targets), (cache, slot.as_deref()), now);
     Ok(Step::Create(Child::Job(Box::new(job))))
 }
 
@@ -64,11 +70,11 @@ fn mover_job(
     world: &World,
     (index, key): (usize, &RepositoryKey),
     ((spec, base), targets): (&(RepositorySpec, Option<String>), &[BackupTarget]),
-    slot: Option<&str>,
+    (cache, slot): (Option<String>, Option<&str>),
     now: Time,
 ) -> Job {
     let owner = owner(backup);
-    let mounts: Vec<Mount> = run
+    let mut mounts: Vec<Mount> = run
         .claims
         .iter()
         .enumerate()
@@ -78,6 +84,8 @@ fn mover_job(
             Some(Mount { claim, path: target.path.clone(), read_only: true })
         })
         .collect();
+    let kept = |claim| Mount { claim, path: KEPT_CACHE_MOUNT.to_owned(), read_only: false };
+    mounts.extend(cache.map(kept));
     let volume = |target: &BackupTarget| BackupVolume {
         claim: target.claim.clone(),
         host: target.host.clone(),

@@ -75,6 +75,8 @@ pub(super) struct Cluster {
     pub(super) snapshots: BTreeMap<String, VolumeSnapshot>,
     pub(super) contents: BTreeMap<String, VolumeSnapshotContent>,
     pub(super) staged: BTreeMap<String, PersistentVolumeClaim>,
+    /// Claims on which caches are kept.
+    pub(super) caches: BTreeMap<String, PersistentVolumeClaim>,
     pub(super) volumes: BTreeMap<String, PersistentVolume>,
     pub(super) secrets: BTreeMap<String, Secret>,
     pub(super) jobs: BTreeMap<String, (Job, MoverState)>,
@@ -187,6 +189,7 @@ impl Cluster {
             snapshots: BTreeMap::new(),
             contents: BTreeMap::new(),
             staged: BTreeMap::new(),
+            caches: BTreeMap::new(),
             volumes: BTreeMap::new(),
             secrets: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -278,7 +281,13 @@ impl Cluster {
         }
         for index in 0..run.repositories.len() {
             let job = self.jobs.get(&job_name(&run.id, index));
+            let of = self.repositories.iter().find(|of| of.key == run.repositories[index]);
+            let cache = of.and_then(|of| {
+                let claim = cache_claim(&self.backup, &of.key, &of.state.as_ref().ok()?.0, NAMESPACE)?;
+                self.caches.get(&claim.name_any()).cloned()
+            });
             seen.movers.push(SeenMover {
+                cache,
                 credentials: self.secrets.get(&credentials_name(&run.id, index)).cloned(),
                 state: job.map_or(MoverState::Absent, |(_, state)| state.clone()),
                 job: job.map(|(job, _)| job.clone()),
@@ -377,6 +386,9 @@ impl Cluster {
             Child::Group(_, object) => assert!(self.groups.insert(object.name_any(), *object).is_none()),
             Child::Snapshot(object) => assert!(self.snapshots.insert(object.name_any(), *object).is_none()),
             Child::Content(object) => assert!(self.contents.insert(object.name_any(), *object).is_none()),
+            Child::Claim(object) if object.spec.as_ref().unwrap().data_source.is_none() => {
+                assert!(self.caches.insert(object.name_any(), *object).is_none());
+            }
             Child::Claim(object) => assert!(self.staged.insert(object.name_any(), *object).is_none()),
             Child::Job(mut object) => {
                 let state = MoverState::Running { progress: None, waits: None };

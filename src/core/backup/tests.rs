@@ -173,6 +173,44 @@ fn a_group_without_a_snapshot_of_a_claim_is_an_error() {
 }
 
 #[test]
+fn a_cache_is_kept_on_a_claim_of_its_own() {
+    let mut cluster = cluster(json!({}));
+    let mover = json!({"cache": {"size": "5Gi", "storageClassName": "local"}});
+    let set = |cluster: &mut Cluster, mover: &serde_json::Value| {
+        cluster.repositories[0].state.as_mut().unwrap().0.mover = serde_json::from_value(mover.clone()).unwrap();
+    };
+    set(&mut cluster, &mover);
+    let run = |cluster: &mut Cluster, token: &str| {
+        (cluster.creations, cluster.deletions) = (0, 0);
+        cluster.force(token);
+        while cluster.jobs.is_empty() {
+            cluster.step();
+        }
+        let (job, _) = cluster.jobs.first_key_value().unwrap().1.clone();
+        cluster.settle();
+        assert!(cluster.is_clean());
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        let cache: Vec<_> =
+            pod.containers[0].env.clone().unwrap().into_iter().map(|env| env.value.unwrap()).skip(1).collect();
+        let mounts = pod.containers[0].volume_mounts.clone().unwrap().into_iter().map(|mount| mount.mount_path);
+        (cluster.creations, cluster.deletions, cache, mounts.collect::<Vec<_>>())
+    };
+    assert_yaml_snapshot!([run(&mut cluster, "one"), run(&mut cluster, "two")]);
+    assert_yaml_snapshot!(cluster.caches);
+    let name = cluster.caches.keys().next().unwrap().clone();
+    let (key, spec) = (cluster.repositories[0].key.clone(), cluster.repositories[0].state.clone().unwrap().0);
+    let mut other = cluster.backup.clone();
+    assert!(keeps(&other, [(&key, &spec)], &name));
+    assert!(!keeps(&other, [(&key, &RepositorySpec { mover: None, ..spec.clone() })], &name), "not declared any more");
+    other.metadata.uid = Some("u-2".to_owned());
+    assert!(!keeps(&other, [(&key, &spec)], &name), "another object's");
+    // With a user that cannot write to it, which stands in the other object.
+    cluster.backup.spec.mover = serde_json::from_value(json!({"runAs": {"user": 1000}})).unwrap();
+    cluster.settle();
+    assert_yaml_snapshot!(ready(&cluster));
+}
+
+#[test]
 fn a_content_that_is_another_ones_is_never_staged() {
     let mut cluster = cluster(json!({"retries": 0, "stagingTimeout": "1m"}));
     cluster.force("now");
