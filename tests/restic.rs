@@ -69,6 +69,31 @@ async fn a_live_lock_names_its_owner() {
 }
 
 #[tokio::test]
+async fn a_kept_cache_holds_one_repository_and_tells_which_it_is_now() {
+    let place = Place::new();
+    fs::create_dir(place.path("kept")).unwrap();
+    let (client, _stop) = client(&place, None);
+    let client = client.with_cache(place.path("kept"));
+    let names = || {
+        let all =
+            fs::read_dir(place.path("kept")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        all.filter(|name| name.len() == 64).collect::<Vec<_>>()
+    };
+    client.output(&arguments::snapshots(&[])).await.unwrap();
+    let id = client.repository_id().await.unwrap();
+    assert_eq!(names(), [id.clone()]);
+    // What was cached of a repository that was there before.
+    fs::create_dir(place.path("kept").join("a".repeat(64))).unwrap();
+    assert_eq!(client.repository_id().await, Some(id));
+    // The base has its own.
+    let base = client.at(Sensitive::from(place.path("base").to_string_lossy().into_owned()));
+    base.output(&arguments::init()).await.unwrap();
+    base.output(&arguments::snapshots(&[])).await.unwrap();
+    assert_eq!(names().len(), 2);
+    assert!(base.repository_id().await.is_some_and(|of_base| !names().contains(&of_base)));
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_answer_is_not_waited_for_long() {
     let place = Place::empty();
     let (client, _stop) = client(&place, Some("rest:http://user:canary@127.0.0.1:1/app"));
