@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+    core::Status,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -34,6 +35,12 @@ pub fn problem<K: Resource<DynamicType = ()>>(action: &str, name: &str, error: &
 /// Whether an object changed between our look and our write.
 pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_conflict())
+}
+
+/// Whether there is no such object, or no such kind. kube 5.0's own `is_not_found` sees the latter only where the server
+/// says it as JSON, which it does not of a version or a group that it does not serve.
+pub fn is_absent(status: &Status) -> bool {
+    status.code == 404
 }
 
 /// Reads an object; none where there is none.
@@ -93,7 +100,7 @@ where
     };
     match api.delete(name, &params).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(kube::Error::Api(status)) if is_absent(&status) || status.is_conflict() => Ok(()),
         Err(error) => Err(problem::<K>("delete", name, &error)),
     }
 }
@@ -113,7 +120,21 @@ pub async fn try_write_status<K: Object>(api: &Api<K>, object: &K) -> Result<Opt
     match api.replace_status(&name, &PostParams::default(), object).await {
         Ok(written) => Ok(Some(written)),
         Err(error) if is_conflict(&error) => Ok(None),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(kube::Error::Api(status)) if is_absent(&status) => Ok(None),
         Err(error) => Err(problem::<K>("write the status of", &name, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_is_not_served_is_absent() {
+        // As kube makes it of an answer that is no JSON.
+        let status = Status::failure("404 page not found", "Failed to parse error data").with_code(404);
+        assert!(is_absent(&status));
+        assert!(is_absent(&Status::failure("no", "NotFound").with_code(404)));
+        assert!(!is_absent(&Status::failure("no", "Forbidden").with_code(403)));
     }
 }

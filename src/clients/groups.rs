@@ -15,7 +15,7 @@ use crate::{
             VolumeSnapshotClass,
         },
     },
-    clients::cluster::problem,
+    clients::cluster::{self, problem},
     core::{
         group::GroupClasses,
         names,
@@ -78,7 +78,7 @@ impl Groups {
         };
         match self.api.delete(name, &params).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+            Err(kube::Error::Api(status)) if cluster::is_absent(&status) || status.is_conflict() => Ok(()),
             Err(error) => Err(failed("delete", name, &error)),
         }
     }
@@ -89,7 +89,7 @@ pub async fn find(client: &Client, params: &ListParams) -> Result<Vec<(GroupSnap
     for version in GroupSnapshotVersion::ALL {
         match Groups::new(client, version, None).api.list_metadata(params).await {
             Ok(list) => return Ok(list.items.into_iter().map(|object| (version, object.metadata)).collect()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(kube::Error::Api(status)) if cluster::is_absent(&status) => {}
             Err(error) => return Err(failed("list", "children", &error)),
         }
     }
@@ -112,7 +112,7 @@ pub async fn classes_of(client: &Client, kind: &GroupVersionKind) -> Result<Opti
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     match api.list(&ListParams::default()).await {
         Ok(list) => Ok(Some(list.items.into_iter().filter_map(|object| class(&object)).collect())),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(kube::Error::Api(status)) if cluster::is_absent(&status) => Ok(None),
         Err(error) => Err(problem::<VolumeSnapshot>("list the classes of", "all drivers", &error)),
     }
 }

@@ -73,7 +73,7 @@ where
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         match api.patch_metadata(&name, &params, &Patch::Merge(patch)).await {
             Ok(_) => rolled.push((format!("{kind} {name}"), None)),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(kube::Error::Api(status)) if cluster::is_absent(&status) => {}
             Err(error) => rolled.push((name.clone(), Some(cluster::problem::<K>("restart", &name, &error)))),
         }
     }

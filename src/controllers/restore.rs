@@ -228,7 +228,7 @@ pub(crate) async fn merge<K: cluster::Object>(api: &Api<K>, name: &str, patch: &
     match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(_) => Ok(true),
         Err(error) if cluster::is_conflict(&error) => Ok(false),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        Err(kube::Error::Api(status)) if cluster::is_absent(&status) => Ok(false),
         Err(error) => Err(cluster::problem::<K>("patch", name, &error)),
     }
 }

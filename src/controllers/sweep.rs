@@ -146,7 +146,7 @@ where
     match api.list_metadata(&ListParams::default().labels(&children())).await {
         Ok(list) => Ok(list.items),
         // The cluster has no such kind.
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(vec![]),
+        Err(kube::Error::Api(status)) if cluster::is_absent(&status) => Ok(vec![]),
         Err(error) => Err(cluster::problem::<K>("list", "children", &error)),
     }
 }

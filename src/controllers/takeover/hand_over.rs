@@ -84,7 +84,7 @@ async fn patch(
 ) -> Result<Option<PartialObjectMeta<EsoExternalSecret>>, Problem> {
     match object.api(ctx).patch_metadata(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(patched) => Ok(Some(patched)),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(kube::Error::Api(status)) if cluster::is_absent(&status) => Ok(None),
         Err(error) => Err(cluster::problem::<EsoExternalSecret>(action, &object.name_any(), &error)),
     }
 }

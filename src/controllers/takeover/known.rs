@@ -17,6 +17,7 @@ use tokio::{
 use super::pushes::{self, Pushes};
 use crate::{
     api::common::ESO_GROUP,
+    clients::cluster,
     controllers::{context::Context, key},
     core::{
         store::StoreKey,
@@ -195,7 +196,7 @@ pub(crate) async fn discover(ctx: Arc<Context>) {
     loop {
         match ctx.client.list_api_group_resources(&version).await {
             Ok(list) => ctx.takeover.note(|kind| list.resources.iter().any(|resource| resource.kind == kind)),
-            Err(kube::Error::Api(status)) if status.is_not_found() => ctx.takeover.note(|_| false),
+            Err(kube::Error::Api(status)) if cluster::is_absent(&status) => ctx.takeover.note(|_| false),
             // The API does not answer: nothing is known that was not known before.
             Err(error) => tracing::debug!(%error, "cannot see whether ESO's kinds are there"),
         }

@@ -18,7 +18,7 @@ use crate::{
         common::ESO_GROUP,
         eso::{PushSecret, PushSecretSpec},
     },
-    clients::guarded::Guarded,
+    clients::{cluster, guarded::Guarded},
     controllers::{context::Context, runner::PAGE},
 };
 
@@ -92,7 +92,7 @@ pub(super) async fn discover(ctx: &Context) {
             of.watch(true, Listed::NotYet);
         }
         Ok(_) => of.watch(false, Listed::Done),
-        Err(kube::Error::Api(status)) if status.is_not_found() => of.watch(false, Listed::Done),
+        Err(kube::Error::Api(status)) if cluster::is_absent(&status) => of.watch(false, Listed::Done),
         Err(error) => {
             tracing::warn!(%error, "cannot see whether PushSecrets are there; it is tried again");
             of.watch(false, Listed::Failed);
@@ -149,7 +149,7 @@ fn is_gone(error: &watcher::Error) -> bool {
     else {
         return false;
     };
-    status.is_not_found()
+    cluster::is_absent(status)
 }
 
 #[cfg(test)]
