@@ -7,7 +7,8 @@ use kube::ResourceExt;
 use crate::{
     api::backup::{BackupPhase, Progress, RunRecord, RunResult, RunTrigger, VolumeBackup},
     core::{
-        backup::{size, summary},
+        backup::summary,
+        size::size,
         table::{length, plain},
     },
 };

@@ -11,7 +11,8 @@ use crate::{
         common::{RepositoryKind, Time},
     },
     core::{
-        backup::{short, size},
+        names::short,
+        size::size,
         table::{age, table},
     },
 };

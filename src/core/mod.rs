@@ -46,6 +46,7 @@ pub mod secret;
 pub mod select;
 pub mod sensitive;
 pub mod series;
+pub mod size;
 pub mod slots;
 pub mod snapshots;
 pub mod store;

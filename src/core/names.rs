@@ -67,6 +67,11 @@ pub fn of_run(run: &str, what: &str, index: usize) -> String {
     if index == 0 { format!("{run}-{what}") } else { format!("{run}-{what}-{index}") }
 }
 
+/// The beginning of a snapshot's or repository's id, as restic shows it.
+pub fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
 /// The object that a child belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {

@@ -2,10 +2,10 @@
 
 use crate::{
     api::backup::{RepositoryKey, RunRecord, RunResult, VolumeBackup},
-    core::task::Guard,
+    core::{names::short, size::size, task::Guard},
 };
 
-use super::{accept_command, results::size, short};
+use super::accept_command;
 
 /// Default of `shrinkGuard`, in percent.
 const SHRINK_GUARD: i64 = 50;

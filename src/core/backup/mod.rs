@@ -57,8 +57,8 @@ pub(crate) use known::{accepted_snapshots, not_good_snapshots};
 pub(crate) use mover::rate_limits;
 pub(crate) use others::watch;
 pub use others::{OTHER_WRITER, other_writer};
+pub(crate) use results::summary;
 pub use results::{FRESH, LAST_RUN, not_good};
-pub(crate) use results::{size, summary};
 pub use series::measure;
 pub use turn::with_places;
 
@@ -319,11 +319,6 @@ fn accept_command(backup: &VolumeBackup, id: &str) -> String {
 /// The id that a message of its status asks to accept.
 pub fn asked_to_accept<'a>(backup: &VolumeBackup, message: &'a str) -> Option<&'a str> {
     names::asked_to_accept(message, RESOURCE, backup.metadata.namespace.as_deref(), &backup.name_any())
-}
-
-/// The first characters of an id, as people see it.
-pub(crate) fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
 }
 
 #[cfg(test)]

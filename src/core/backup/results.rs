@@ -11,13 +11,15 @@ use crate::{
     core::{
         conditions, locks,
         mover_state::MoverState,
+        names::short,
         problem::{Class, Problem, Reason},
         schedule::Schedule,
+        size::size,
         task::{Answer, BackedUp, Failure, FailureKind, Outcome},
     },
 };
 
-use super::{accept_command, accepted, guard, short};
+use super::{accept_command, accepted, guard};
 
 /// Says for each repository whether good backups keep coming.
 pub const FRESH: &str = "Fresh";
@@ -365,18 +367,4 @@ pub(crate) fn summary(record: &RunRecord) -> String {
         size(record.added.unwrap_or_default()),
         record.seconds.unwrap_or_default()
     )
-}
-
-/// Bytes for people.
-pub(crate) fn size(bytes: i64) -> String {
-    let mut rest = bytes;
-    let mut tenths = 0;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if rest < 1024 {
-            return if unit == "B" { format!("{rest} B") } else { format!("{rest}.{tenths} {unit}") };
-        }
-        tenths = rest % 1024 * 10 / 1024;
-        rest /= 1024;
-    }
-    format!("{rest}.{tenths} TiB")
 }

@@ -3,8 +3,8 @@
 use crate::{
     api::{backup::BackupPhase, common::Time},
     core::{
-        backup::size,
         follow::word,
+        size::size,
         table::{age, ahead, table},
     },
 };

@@ -9,6 +9,7 @@ use crate::{
         conditions::{self, Summary},
         destination::public_url,
         mover_state::MoverState,
+        names,
         problem::{Problem, Reason},
         task::{FailureKind, Outcome},
     },
@@ -61,7 +62,7 @@ fn ready_message(subject: &Subject) -> String {
 
 /// The base that answers is the known one, or none was known (a new cluster), or someone accepted it.
 fn known_base(subject: &Subject, base_url: &str, id: &str) -> Result<String, (RepositoryPhase, Problem)> {
-    let short = id.get(..8).unwrap_or(id);
+    let short = names::short(id);
     match &subject.status.base {
         Some(known) if known.id != id && !subject.accepted(short) => {
             let message = format!(

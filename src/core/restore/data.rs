@@ -18,6 +18,7 @@ use crate::{
         mover_state::MoverState,
         names,
         problem::{Class, Problem, Reason},
+        size::size,
         task::{
             Answer, Failure, FailureKind, Outcome, ResolveTask, Resolved, RestoreTask, RestoreTaskVolume, Restored,
             Selection, Task,
@@ -327,9 +328,9 @@ impl Plan<'_> {
 
     fn too_small(&self, failure: &Failure) -> Problem {
         let sizes = self.volumes().map(|(volume, seen)| {
-            let size = seen.claim.as_ref().and_then(volumes::requested).map_or("?", |size| size.0.as_str());
-            let needs = volume.bytes.map_or_else(|| "an unknown size".to_owned(), words::bytes);
-            format!("the snapshot of {} has {needs} and the claim asks for {size}", volume.claim)
+            let asked = seen.claim.as_ref().and_then(volumes::requested).map_or("?", |size| size.0.as_str());
+            let needs = volume.bytes.map_or_else(|| "an unknown size".to_owned(), size);
+            format!("the snapshot of {} has {needs} and the claim asks for {asked}", volume.claim)
         });
         let sizes = sizes.collect::<Vec<_>>().join("; ");
         Problem::new(Reason::VolumeTooSmall, format!("{}: {sizes}: enlarge the claim", failure.message))
@@ -356,7 +357,7 @@ fn claim_problem(name: &str, seen: Option<&ClaimSeen>) -> Option<Problem> {
 fn changed(source: &Source, answered: Option<&str>) -> Option<Problem> {
     let (known, answered) = (source.id.as_deref()?, answered?);
     (known != answered).then(|| {
-        let (known, answered) = (words::short(known), words::short(answered));
+        let (known, answered) = (names::short(known), names::short(answered));
         let message = format!("the repository was {known} and is {answered} now: bring the old one back");
         Problem::new(Reason::RepositoryChanged, message)
     })

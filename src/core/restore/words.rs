@@ -2,7 +2,7 @@
 
 use crate::{
     api::restore::{RestorePhase, RestoreVolume, StoppedWorkload, VolumeRestoreStatus},
-    core::workload::Workload,
+    core::{names::short, size::size, workload::Workload},
 };
 
 /// A phase as a condition's reason.
@@ -31,7 +31,7 @@ pub(super) fn doing(status: &VolumeRestoreStatus) -> String {
             Some(progress) => format!(
                 "restoring {claims} into a new volume: {} % of {}; the app runs",
                 progress.percent,
-                bytes(progress.bytes_total)
+                size(progress.bytes_total)
             ),
         },
         Some(RestorePhase::Stopping) => "stopping the app".to_owned(),
@@ -44,15 +44,15 @@ pub(super) fn doing(status: &VolumeRestoreStatus) -> String {
 /// What was found.
 pub(super) fn found(volumes: &[RestoreVolume]) -> String {
     let found = volumes.iter().map(|volume| {
-        let size = volume.bytes.map(|size| format!(", {}", bytes(size))).unwrap_or_default();
+        let size = volume.bytes.map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
         format!("snapshot {} of {} ({}{size})", short(&volume.snapshot), volume.claim, time(volume.time))
     });
     format!("found {}", found.collect::<Vec<_>>().join(" and "))
 }
 
 /// What was restored.
-pub(super) fn restored(entries: i64, size: i64) -> String {
-    format!("restored {} into a new volume and checked {}", bytes(size), counted(entries))
+pub(super) fn restored(entries: i64, bytes: i64) -> String {
+    format!("restored {} into a new volume and checked {}", size(bytes), counted(entries))
 }
 
 /// What is stopped.
@@ -97,11 +97,6 @@ pub(super) fn claims(volumes: &[RestoreVolume]) -> String {
     volumes.iter().map(|volume| volume.claim.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// The beginning of an id, as restic shows it.
-pub(super) fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
-}
-
 /// A time.
 pub(super) fn time(time: crate::api::common::Time) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
@@ -130,33 +125,12 @@ pub(super) fn count(number: i64) -> String {
     text
 }
 
-/// A number of bytes: `312 B`, `1.2 GiB`.
-pub(super) fn bytes(number: i64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    let mut tenths = number.saturating_mul(10);
-    let mut unit = "B";
-    for next in units {
-        if tenths < 10_240 {
-            break;
-        }
-        tenths /= 1024;
-        unit = next;
-    }
-    if unit == "B" || tenths >= 1000 {
-        format!("{} {unit}", tenths / 10)
-    } else {
-        format!("{}.{} {unit}", tenths / 10, tenths % 10)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_are_for_people() {
-        let sizes = [0, 1023, 1024, 1_288_490_189, 110_000_000_000].map(bytes);
-        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.2 GiB", "102 GiB"]);
         assert_eq!([0, 999, 1000, 10_213, 1_000_000].map(count), ["0", "999", "1,000", "10,213", "1,000,000"]);
         assert_eq!(elapsed(chrono::Duration::seconds(72)), "1m12s");
     }
