@@ -157,6 +157,17 @@ async fn one_word_lists_everything() {
     run(&program("KUBECTL", "kubectl"), &["get", "strongroom", "--all-namespaces", &cache]);
 }
 
+/// Has every version of group snapshots served again at its end, however that is.
+struct AllServed;
+
+impl Drop for AllServed {
+    fn drop(&mut self) {
+        for version in GroupSnapshotVersion::ALL {
+            serve(version.as_str(), true);
+        }
+    }
+}
+
 /// Has a version of group snapshots served, or not.
 fn serve(version: &str, served: bool) {
     let kubectl = program("KUBECTL", "kubectl");
@@ -187,6 +198,7 @@ async fn newest(client: &Client, version: Option<GroupSnapshotVersion>) {
 #[tokio::test]
 async fn group_snapshots_are_had_by_the_newest_version_that_is_served() {
     let client = cluster().await;
+    let all = AllServed;
     for version in GroupSnapshotVersion::ALL {
         newest(&client, Some(version)).await;
         let groups = Groups::new(&client, version, Some("default"));
@@ -230,8 +242,6 @@ async fn group_snapshots_are_had_by_the_newest_version_that_is_served() {
     }
     newest(&client, None).await;
     assert!(groups::find(&client, &ListParams::default()).await.unwrap().is_empty());
-    for version in GroupSnapshotVersion::ALL {
-        serve(version.as_str(), true);
-    }
+    drop(all);
     newest(&client, Some(GroupSnapshotVersion::V1)).await;
 }

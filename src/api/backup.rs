@@ -1,5 +1,7 @@
 //! `VolumeBackup`: these claims are backed up. A standing declaration.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -325,6 +327,8 @@ pub struct Run {
 pub struct RunGroup {
     /// Its `VolumeGroupSnapshotClass`.
     pub class_name: String,
+    /// The labels of its claims.
+    pub match_labels: BTreeMap<String, String>,
     /// The version of its API.
     pub version: GroupSnapshotVersion,
 }

@@ -58,7 +58,8 @@ impl Groups {
         match self.api.create(&PostParams::default(), &group).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let message = format!("VolumeGroupSnapshot {name} exists and is not ours: delete or rename it");
+                let place = object.metadata.namespace.as_ref().map(|of| format!("{of}/")).unwrap_or_default();
+                let message = format!("VolumeGroupSnapshot {place}{name} exists and is not ours: delete or rename it");
                 let found = self.get(&name, owner_uid).await?;
                 found.map(drop).ok_or_else(|| Problem::new(Reason::Foreign, message))
             }
@@ -90,31 +91,46 @@ pub async fn find(client: &Client, params: &ListParams) -> Result<Vec<(GroupSnap
         match Groups::new(client, version, None).api.list_metadata(params).await {
             Ok(list) => return Ok(list.items.into_iter().map(|object| (version, object.metadata)).collect()),
             Err(kube::Error::Api(status)) if cluster::is_absent(&status) => {}
+            // It has made none then.
+            Err(kube::Error::Api(status)) if status.is_forbidden() => break,
             Err(error) => return Err(failed("list", "children", &error)),
         }
     }
     Ok(vec![])
 }
 
-/// What the cluster has for group snapshots.
+/// What the cluster has for group snapshots. Where the operator may not see that, as with roles that are older than
+/// it, there are none for it.
 pub async fn classes(client: &Client) -> Result<GroupClasses, Problem> {
     for version in GroupSnapshotVersion::ALL {
-        if let Some(classes) = classes_of(client, &kind(version, "VolumeGroupSnapshotClass")).await? {
-            return Ok(GroupClasses { version: Some(version), classes });
+        match classes_of(client, &kind(version, "VolumeGroupSnapshotClass")).await {
+            Ok(classes) => return Ok(GroupClasses { version: Some(version), classes, hidden: None }),
+            Err(kube::Error::Api(status)) if cluster::is_absent(&status) => {}
+            Err(kube::Error::Api(status)) if status.is_forbidden() => {
+                let hidden = Some(format!("{} (install the chart's roles)", status.message));
+                return Ok(GroupClasses { hidden, ..GroupClasses::default() });
+            }
+            Err(error) => return Err(failed("list the classes of", "all drivers", &error)),
         }
     }
     Ok(GroupClasses::default())
 }
 
-/// The snapshot classes of this kind; none where the cluster has no such API.
-pub async fn classes_of(client: &Client, kind: &GroupVersionKind) -> Result<Option<Vec<VolumeSnapshotClass>>, Problem> {
-    let resource = ApiResource::from_gvk(kind);
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    match api.list(&ListParams::default()).await {
-        Ok(list) => Ok(Some(list.items.into_iter().filter_map(|object| class(&object)).collect())),
-        Err(kube::Error::Api(status)) if cluster::is_absent(&status) => Ok(None),
+/// The snapshot classes; none where the cluster has no snapshots at all.
+pub async fn single_classes(client: &Client) -> Result<Vec<VolumeSnapshotClass>, Problem> {
+    let group = VolumeSnapshot::group(&());
+    match classes_of(client, &GroupVersionKind::gvk(&group, "v1", "VolumeSnapshotClass")).await {
+        Ok(classes) => Ok(classes),
+        Err(kube::Error::Api(status)) if cluster::is_absent(&status) => Ok(vec![]),
         Err(error) => Err(problem::<VolumeSnapshot>("list the classes of", "all drivers", &error)),
     }
+}
+
+async fn classes_of(client: &Client, kind: &GroupVersionKind) -> kube::Result<Vec<VolumeSnapshotClass>> {
+    let resource = ApiResource::from_gvk(kind);
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let list = api.list(&ListParams::default()).await?;
+    Ok(list.items.into_iter().filter_map(|object| class(&object)).collect())
 }
 
 fn class(object: &DynamicObject) -> Option<VolumeSnapshotClass> {

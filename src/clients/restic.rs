@@ -137,10 +137,8 @@ impl Restic {
     /// The same without a cache; the space of what is cached is free for restic's other files then.
     #[must_use]
     pub fn without_cache(&self) -> Self {
-        for name in self.cached_ids() {
-            if let Err(error) = std::fs::remove_dir_all(self.cache.join(name)) {
-                tracing::warn!(%error, "cannot clear restic's cache");
-            }
+        for id in self.cached_ids() {
+            self.clear(&id);
         }
         Self { cached: false, ..self.clone() }
     }
@@ -151,14 +149,29 @@ impl Restic {
     }
 
     /// restic's id of the repository, told from the cache that restic keeps for each one it opened: no further start
-    /// is needed, but without a cache, or with one that is kept and of several. None where none was opened.
+    /// is needed, but without a cache, or with one that is kept, which may be of what was there before. None where none
+    /// or several were opened.
     pub async fn repository_id(&self) -> Option<String> {
-        let mut ids = if self.cached { self.cached_ids() } else { vec![] };
-        let is_kept = self.cache != self.scratch;
-        if !self.cached || (is_kept && ids.len() > 1) {
-            return self.json::<Config>(&arguments::config()).await.ok().map(|config| config.id);
+        if !self.cached || self.cache != self.scratch {
+            let id = self.json::<Config>(&arguments::config()).await.ok().map(|config| config.id)?;
+            self.forget_others(&id);
+            return Some(id);
         }
-        ids.pop().filter(|_| ids.is_empty())
+        let mut ids = self.cached_ids().into_iter();
+        ids.next().filter(|_| ids.next().is_none())
+    }
+
+    /// Removes what is cached of other repositories.
+    fn forget_others(&self, id: &str) {
+        for other in self.cached_ids().iter().filter(|other| *other != id) {
+            self.clear(other);
+        }
+    }
+
+    fn clear(&self, id: &str) {
+        if let Err(error) = std::fs::remove_dir_all(self.cache.join(id)) {
+            tracing::warn!(%error, "cannot clear restic's cache");
+        }
     }
 
     /// The ids of the repositories of which something is cached.

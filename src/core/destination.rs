@@ -15,6 +15,7 @@ use crate::{
         repository::{ClusterResticRepository, DEFAULT_HOST, DEFAULT_PATH, RepositorySpec},
     },
     core::{
+        job,
         problem::{Problem, Reason},
         restic::variables::{Variable, restic_variable},
         sensitive::{Sensitive, SensitiveMap},
@@ -109,6 +110,7 @@ pub fn base_url(spec: &RepositorySpec, cluster: &str) -> Result<String, Problem>
 pub fn validate(spec: &RepositorySpec, cluster: &str) -> Result<(), Problem> {
     base_url(spec, cluster)?;
     supported(spec)?;
+    spec.mover.as_ref().map_or(Ok(()), job::check)?;
     let scope = Scope { namespace: "namespace", name: "name", cluster };
     targets(spec, scope, &["claim".to_owned()]).map(drop)
 }

@@ -1,5 +1,7 @@
 //! Snapshots of several claims as one, by a `VolumeGroupSnapshot`, where the cluster and the driver have them.
 
+use std::collections::BTreeMap;
+
 use crate::{
     api::{
         backup::{GroupSnapshotVersion, RunGroup, VolumeBackupSpec},
@@ -18,24 +20,24 @@ pub struct GroupClasses {
     pub version: Option<GroupSnapshotVersion>,
     /// The `VolumeGroupSnapshotClass`es.
     pub classes: Vec<VolumeSnapshotClass>,
+    /// Why it cannot be seen what it has.
+    pub hidden: Option<String>,
 }
 
-/// Whether claims can be snapshotted as one, as far as the declaration says; else why not.
+/// The labels by which claims can be snapshotted as one, as far as the declaration says; else why not.
 ///
 /// The snapshot controller looks at the labels of a selector and at nothing else of it: with expressions it would
 /// snapshot other claims.
-pub fn is_declared(spec: &VolumeBackupSpec) -> Result<(), &'static str> {
+pub fn declared(spec: &VolumeBackupSpec) -> Result<&BTreeMap<String, String>, &'static str> {
     let Some(selector) = &spec.claim_selector else {
         return Err("a VolumeGroupSnapshot takes a claimSelector");
     };
     if spec.volume_snapshot_class_name.is_some() {
         return Err("volumeSnapshotClassName is a class for one claim");
     }
-    let is_empty = selector.match_labels.as_ref().is_none_or(std::collections::BTreeMap::is_empty);
-    if is_empty || selector.match_expressions.as_ref().is_some_and(|of| !of.is_empty()) {
-        return Err("a VolumeGroupSnapshot takes a claimSelector with matchLabels alone");
-    }
-    Ok(())
+    let has_expressions = selector.match_expressions.as_ref().is_some_and(|of| !of.is_empty());
+    let labels = selector.match_labels.as_ref().filter(|labels| !labels.is_empty() && !has_expressions);
+    labels.ok_or("a VolumeGroupSnapshot takes a claimSelector with matchLabels alone")
 }
 
 /// By what several claims are snapshotted together. It is added to the reason of each of them, and why they are not
@@ -44,7 +46,7 @@ pub fn choose(spec: &VolumeBackupSpec, readings: &mut [Reading], seen: &GroupCla
     if readings.len() < 2 {
         return None;
     }
-    let chosen = is_declared(spec).map_err(str::to_owned).and_then(|()| class(readings, seen));
+    let chosen = declared(spec).map_err(str::to_owned).and_then(|labels| class(readings, labels, seen));
     let words = match &chosen {
         Ok(group) => {
             format!("snapshotted with the others as one, by the VolumeGroupSnapshotClass {}", group.class_name)
@@ -58,14 +60,15 @@ pub fn choose(spec: &VolumeBackupSpec, readings: &mut [Reading], seen: &GroupCla
 }
 
 /// The driver's default class, or its only one.
-fn class(readings: &[Reading], seen: &GroupClasses) -> Result<RunGroup, String> {
+fn class(readings: &[Reading], labels: &BTreeMap<String, String>, seen: &GroupClasses) -> Result<RunGroup, String> {
     let driver = readings.first().map(|reading| reading.driver.as_str()).unwrap_or_default();
     if readings.iter().any(|reading| reading.driver != driver) {
         return Err("the claims are of several drivers".to_owned());
     }
-    let Some(version) = seen.version else { return Err("the cluster has no VolumeGroupSnapshots".to_owned()) };
+    let absent = || seen.hidden.clone().unwrap_or_else(|| "the cluster has no VolumeGroupSnapshots".to_owned());
+    let version = seen.version.ok_or_else(absent)?;
     match driver::preferred(driver, &seen.classes, DEFAULT_CLASS) {
-        Ok((class, _)) => Ok(RunGroup { class_name: class.name.clone(), version }),
+        Ok((class, _)) => Ok(RunGroup { class_name: class.name.clone(), match_labels: labels.clone(), version }),
         Err(none) if none.is_empty() => {
             Err(format!("no VolumeGroupSnapshotClass with deletionPolicy Delete is for the driver {driver}"))
         }
@@ -117,7 +120,8 @@ mod tests {
         let mut declared = labels.clone();
         declared.volume_snapshot_class_name = Some("csi-ceph-blockpool".to_owned());
         let version = Some(GroupSnapshotVersion::V1beta2);
-        let classes = |classes: &[VolumeSnapshotClass]| GroupClasses { version, classes: classes.to_vec() };
+        let classes =
+            |classes: &[VolumeSnapshotClass]| GroupClasses { version, classes: classes.to_vec(), hidden: None };
         let (one, other) = (class("one", RBD, "Delete", false), class("other", RBD, "Delete", false));
         let default = class("default", RBD, "Delete", true);
         let only = classes(&[one.clone(), class("kept", RBD, "Retain", true), class("fs", "cephfs", "Delete", true)]);

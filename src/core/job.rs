@@ -19,6 +19,7 @@ use crate::{
     api::{common::MoverSpec, labels, repository::RepositoryVolume},
     core::{
         names::{self, Owner},
+        problem::{Problem, Reason},
         sensitive::SensitiveMap,
         slots,
         task::{ANSWER_PATH, CACHE_MOUNT, KEPT_CACHE_MOUNT, REPOSITORY_MOUNT, TASK_ENV, Task},
@@ -296,6 +297,19 @@ pub fn merge_mover(repository: Option<&MoverSpec>, backup: Option<&MoverSpec>) -
         annotations: either(&over.annotations, &base.annotations),
         run_as: over.run_as.clone().or_else(|| base.run_as.clone()),
     }
+}
+
+/// Whether a mover can run as it is declared.
+///
+/// Errors: `InvalidSpec` for a cache that the mover's user could not write to: a new volume belongs to root, and to give
+/// it to another group would change the data's group as well.
+pub fn check(mover: &MoverSpec) -> Result<(), Problem> {
+    let is_kept = mover.cache.as_ref().is_some_and(|cache| cache.storage_class_name.is_some());
+    if is_kept && mover.run_as.as_ref().is_some_and(|run_as| run_as.user != 0) {
+        let message = "the user of mover.runAs cannot write to the cache that mover.cache.storageClassName keeps: remove one of the two";
+        return Err(Problem::new(Reason::InvalidSpec, message));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{
         api::resource::Quantity,
-        apis::meta::v1::{ObjectMeta, OwnerReference},
+        apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
     },
 };
 use kube::Resource;
@@ -72,7 +72,12 @@ impl Staging<'_> {
             metadata: self.app_metadata(self.group_name(), backup),
             spec: VolumeGroupSnapshotSpec {
                 volume_group_snapshot_class_name: Some(group.class_name.clone()),
-                source: VolumeGroupSnapshotSource { selector: backup.spec.claim_selector.clone() },
+                source: VolumeGroupSnapshotSource {
+                    selector: Some(LabelSelector {
+                        match_labels: Some(group.match_labels.clone()),
+                        match_expressions: None,
+                    }),
+                },
             },
             status: None,
         }
@@ -190,7 +195,7 @@ mod tests {
     #[test]
     fn a_runs_objects() {
         let backup: VolumeBackup = serde_json::from_value(
-            json!({"metadata": {"name": "radarr", "namespace": "media", "uid": "u-1"}, "spec": {"claimSelector": {"matchLabels": {"app": "radarr"}}}}),
+            json!({"metadata": {"name": "radarr", "namespace": "media", "uid": "u-1"}, "spec": {}}),
         )
         .unwrap();
         let owner = Owner {
@@ -208,7 +213,11 @@ mod tests {
             capacity: Quantity("1Gi".to_owned()),
             reason: String::new(),
         };
-        let group = RunGroup { class_name: "csi-ceph-filesystem".to_owned(), version: GroupSnapshotVersion::V1 };
+        let group = RunGroup {
+            class_name: "csi-ceph-filesystem".to_owned(),
+            match_labels: [("app".to_owned(), "radarr".to_owned())].into(),
+            version: GroupSnapshotVersion::V1,
+        };
         let run = names::run_id("cluster", "radarr", "u-1", "2026-09-24T04:00:00Z 1");
         let staging = Staging { owner: &owner, run: &run, index: 1, namespace: "strongroom-system" };
         insta::assert_yaml_snapshot!(json!({

@@ -30,6 +30,8 @@ trait Side {
     const DONE: &str;
     /// The folder of its repositories on the server.
     const FOLDER: &str;
+    /// What tells that the last backup was good.
+    const RESULT: (&str, &str);
 
     /// An object of this name that backs the claim up, now if it has not been asked with this token before.
     fn object(name: &str, claim: &str, token: &str) -> String;
@@ -44,6 +46,7 @@ impl Side for Theirs {
     const KIND: &str = "replicationsource";
     const DONE: &str = "{.status.lastManualSync}";
     const FOLDER: &str = "theirs";
+    const RESULT: (&str, &str) = ("/status/latestMoverStatus/result", "Successful");
 
     fn object(name: &str, claim: &str, token: &str) -> String {
         format!(
@@ -74,6 +77,7 @@ impl Side for Ours {
     const KIND: &str = "volumebackup";
     const DONE: &str = "{.status.runs[0].id}";
     const FOLDER: &str = "ours";
+    const RESULT: (&str, &str) = ("/status/lastResult", "Succeeded");
 
     fn object(name: &str, claim: &str, token: &str) -> String {
         format!(
@@ -130,6 +134,10 @@ fn back_up<S: Side>(objects: &[(String, String)]) -> Need {
     let done = watch.changed(&before, LIMIT);
     // The rest of a run is its cleaning: what it costs belongs to it.
     eventually("everything temporary is gone", LIMIT, || is_clean(objects).then_some(()));
+    for (name, _) in objects {
+        let object = get(S::KIND, NAMESPACE, name).expect("it exists");
+        assert_eq!(object.pointer(S::RESULT.0), Some(&S::RESULT.1.into()), "{object:#}");
+    }
     let requests = S::requests(&mark);
     let of = |name: &str, resource: &str| {
         let mut all = requests.iter().filter(|of| of.verb == "create" && of.resource == resource);
@@ -149,12 +157,11 @@ fn since(begun: DateTime<Utc>, at: DateTime<Utc>) -> f64 {
     (at - begun).as_seconds_f64()
 }
 
-/// Whether no Job, snapshot or temporary claim of these is left.
+/// Whether no Job, snapshot or temporary claim of these is left. VolSync keeps its caches.
 fn is_clean(objects: &[(String, String)]) -> bool {
-    let names = ["jobs", "volumesnapshots"].map(|kind| try_kubectl(&["get", kind, "-A", "-o", "name"], None));
-    names.iter().all(|all| {
-        all.as_ref().is_ok_and(|all| all.lines().all(|line| !objects.iter().any(|(name, _)| line.contains(name))))
-    })
+    let is_left = |line: &str| !line.contains("cache") && objects.iter().any(|(name, _)| line.contains(name.as_str()));
+    let all = try_kubectl(&["get", "jobs,volumesnapshots,pvc", "-A", "-o", "name"], None);
+    all.is_ok_and(|all| !all.lines().any(is_left))
 }
 
 fn percentile(mut values: Vec<f64>, share: f64) -> f64 {
@@ -169,6 +176,11 @@ fn percentile(mut values: Vec<f64>, share: f64) -> f64 {
     values[index]
 }
 
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
+fn mean(count: usize, runs: usize) -> String {
+    format!("{:.1}", count as f64 / runs as f64)
+}
+
 /// A row of the first table.
 fn row<S: Side>(what: &str, needs: &[Need]) {
     let all = || needs.iter().flat_map(|need| &need.times);
@@ -179,11 +191,11 @@ fn row<S: Side>(what: &str, needs: &[Need]) {
     let runs = all().count();
     let verbs = |verbs: &[&str]| {
         let all = needs.iter().flat_map(|need| &need.requests).filter(|of| verbs.contains(&of.verb.as_str()));
-        all.filter(|of| of.resource != "leases").count() / runs
+        mean(all.filter(|of| of.resource != "leases" && of.resource != "events").count(), runs)
     };
     let restic = |is_start: bool| {
         let all = needs.iter().flat_map(|need| &need.asked);
-        all.filter(|line| !is_start || (line.starts_with("GET") && line.ends_with("/config"))).count() / runs
+        mean(all.filter(|line| !is_start || movers::is_start(line)).count(), runs)
     };
     println!(
         "| {what} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
@@ -203,7 +215,7 @@ fn row<S: Side>(what: &str, needs: &[Need]) {
 /// A row of the second table.
 fn data_row<S: Side>(what: &str, need: &Need) {
     let mover = need.movers.iter().max_by_key(|mover| mover.cpu).expect("a mover was seen");
-    let starts = need.asked.iter().filter(|line| line.starts_with("GET") && line.ends_with("/config")).count();
+    let starts = need.asked.iter().filter(|line| movers::is_start(line)).count();
     println!(
         "| {what} | {} | {:.1} | {:.1} | {:.1} | {starts} | {} |",
         S::NAME,
@@ -302,5 +314,5 @@ fn backups() {
     }
     drop(theirs);
     kubectl(&["-n", NAMESPACE, "delete", "replicationsource", "--all", "--wait=false"]);
-    kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"]);
+    kubectl(&["delete", "namespace", NAMESPACE, "--wait=true", "--timeout=300s"]);
 }

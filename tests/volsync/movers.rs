@@ -79,3 +79,8 @@ pub(crate) fn asked(namespace: &str, since: usize, folder: &str) -> Vec<String> 
     let all = log.lines().skip(since).filter_map(request);
     all.filter(|request| request.contains(&format!(" /{folder}/"))).collect()
 }
+
+/// Whether restic asked for this when it started: for the repository's configuration.
+pub(crate) fn is_start(request: &str) -> bool {
+    request.starts_with("GET ") && request.ends_with("/config")
+}

@@ -9,14 +9,14 @@ use k8s_openapi::{
 use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
-    core::{GroupVersionKind, ParseExpressionError, Selector},
+    core::{ParseExpressionError, PartialObjectMeta, Selector},
 };
 
 use crate::{
     api::{
-        backup::{BackupPhase, Run, RunGroup, VolumeBackup},
+        backup::{BackupPhase, Run, VolumeBackup},
         common::Time,
-        foreign::{VolumeGroupSnapshot, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent},
+        foreign::{VolumeGroupSnapshot, VolumeSnapshot, VolumeSnapshotContent},
     },
     clients::{
         cluster,
@@ -27,11 +27,12 @@ use crate::{
         children,
         context::Context,
         destination, jobs,
+        runner::PAGE,
     },
     core::{
         backup::{
-            self, Observed, SeenClaim, SeenMover, SeenRepository, SeenStaging, World, cache_claim, claim_names,
-            credentials_name, hooks_are_due, job_name, owner, repository_keys, staging,
+            self, Observed, SeenClaim, SeenMover, SeenRepository, SeenStaging, World, cache_claim, cache_of,
+            claim_names, credentials_name, hooks_are_due, job_name, owner, repository_keys, staging,
         },
         destination::{Scope, targets},
         group,
@@ -63,10 +64,11 @@ pub(super) async fn observe(
     let waits_for_movers = phase == Some(BackupPhase::BackingUp);
     match &status.run {
         // What is being deleted is all that counts until it is gone; then the object is idle again.
-        Some(_) if waits_for_movers || (cleaning && has_children(&seen)) => {}
+        Some(_) if waits_for_movers => mounted_caches(ctx, &mut seen, &owner(backup).uid).await?,
+        Some(_) if cleaning && has_children(&seen) => {}
         Some(run) if !cleaning => {
             seen.claims = claims(ctx, backup, &run.claims).await?;
-            seen.classes = classes(ctx).await?;
+            seen.classes = groups::single_classes(&ctx.client).await?;
             seen.repositories = repositories(ctx, backup, &run.repositories).await;
             caches(ctx, backup, &mut seen).await?;
             look_whose(ctx, backup, &mut seen);
@@ -87,8 +89,8 @@ async fn declared(ctx: &Context, backup: &VolumeBackup, seen: &mut Observed) -> 
             Some(selector) => selected(ctx, backup, selector).await?,
             None => claims(ctx, backup, &claim_names(backup)).await?,
         };
-        seen.classes = classes(ctx).await?;
-        if seen.claims.len() > 1 && group::is_declared(&backup.spec).is_ok() {
+        seen.classes = groups::single_classes(&ctx.client).await?;
+        if seen.claims.len() > 1 && group::declared(&backup.spec).is_ok() {
             seen.group_classes = groups::classes(&ctx.client).await?;
         }
         look_whose(ctx, backup, seen);
@@ -117,6 +119,16 @@ async fn caches(ctx: &Context, backup: &VolumeBackup, seen: &mut Observed) -> Re
         let Ok((spec, _)) = &of.state else { continue };
         if let Some(claim) = cache_claim(backup, &of.key, spec, &ctx.namespace) {
             mover.cache = cluster::get_owned(&ctx.own(), &claim.name_any(), &owner(backup).uid).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The claims of the caches that movers have.
+async fn mounted_caches(ctx: &Context, seen: &mut Observed, owner_uid: &str) -> Result<(), Problem> {
+    for mover in &mut seen.movers {
+        if let Some(name) = mover.job.as_ref().and_then(cache_of) {
+            mover.cache = cluster::get_owned(&ctx.own(), name, owner_uid).await?;
         }
     }
     Ok(())
@@ -184,12 +196,6 @@ fn volume_name(claim: &PersistentVolumeClaim) -> Option<&str> {
     claim.spec.as_ref()?.volume_name.as_deref()
 }
 
-/// The snapshot classes; none where the cluster has no snapshots at all.
-async fn classes(ctx: &Context) -> Result<Vec<VolumeSnapshotClass>, Problem> {
-    let kind = GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", "VolumeSnapshotClass");
-    Ok(groups::classes_of(&ctx.client, &kind).await?.unwrap_or_default())
-}
-
 /// What the run has made.
 async fn children_of(
     ctx: &Context,
@@ -203,10 +209,13 @@ async fn children_of(
     let owner = owner(backup);
     let uid = owner.uid.as_str();
     let app: Api<VolumeSnapshot> = ctx.api(&backup.namespace().unwrap_or_default());
-    let mut members = HashMap::new();
+    let mut of_group = HashMap::new();
     if let Some(group) = run.group.as_ref().filter(|_| phase != Some(BackupPhase::BackingUp)) {
-        let name = staging(&owner, &run.id, world, 0).group_name();
-        (seen.group, members) = Box::pin(group_of(ctx, backup, group, &name)).await?;
+        let groups = Groups::new(&ctx.client, group.version, backup.metadata.namespace.as_deref());
+        seen.group = groups.get(&staging(&owner, &run.id, world, 0).group_name(), uid).await?;
+        if let Some(group) = seen.group.as_ref().filter(|_| phase == Some(BackupPhase::Snapshotting)) {
+            of_group = members(ctx, backup, group).await?;
+        }
     }
     let (own, contents) = (ctx.own::<VolumeSnapshot>(), ctx.global::<VolumeSnapshotContent>());
     for index in 0..run.claims.len() {
@@ -217,7 +226,7 @@ async fn children_of(
         };
         if phase != Some(BackupPhase::BackingUp) {
             staged.snapshot = match run.group {
-                Some(_) => members.remove(&run.claims[index]),
+                Some(_) => of_group.remove(&run.claims[index]),
                 None => cluster::get_owned(&app, &names.snapshot_name(), uid).await?,
             };
             staged.content = cluster::get_owned(&contents, &names.content_name(), uid).await?;
@@ -255,25 +264,35 @@ async fn children_of(
     Ok(())
 }
 
-/// A run's group snapshot, and its snapshots by the claims that they are of.
-async fn group_of(
+/// The snapshots of a group, by the claims that they are of. Once it is ready, all of them are there.
+async fn members(
     ctx: &Context,
     backup: &VolumeBackup,
-    group: &RunGroup,
-    name: &str,
-) -> Result<(Option<VolumeGroupSnapshot>, HashMap<String, VolumeSnapshot>), Problem> {
-    let groups = Groups::new(&ctx.client, group.version, backup.metadata.namespace.as_deref());
-    // Before its snapshots: once it is ready, all of them are there.
-    let Some(group) = groups.get(name, &owner(backup).uid).await? else { return Ok((None, HashMap::new())) };
-    let snapshots: Api<VolumeSnapshot> = ctx.api(&backup.namespace().unwrap_or_default());
-    let all = snapshots.list(&ListParams::default()).await;
-    let all = all.map_err(|error| cluster::problem::<VolumeSnapshot>("list those of", name, &error))?;
-    let is_member = |snapshot: &VolumeSnapshot| {
-        snapshot.owner_references().iter().any(|owner| Some(&owner.uid) == group.metadata.uid.as_ref())
+    group: &VolumeGroupSnapshot,
+) -> Result<HashMap<String, VolumeSnapshot>, Problem> {
+    let mut members = HashMap::new();
+    if group.status.as_ref().is_none_or(|status| status.ready_to_use != Some(true)) {
+        return Ok(members);
+    }
+    let api: Api<VolumeSnapshot> = ctx.api(&backup.namespace().unwrap_or_default());
+    let is_member = |object: &PartialObjectMeta<VolumeSnapshot>| {
+        object.owner_references().iter().any(|owner| Some(&owner.uid) == group.metadata.uid.as_ref())
     };
-    let named = |snapshot: VolumeSnapshot| Some((snapshot.spec.source.persistent_volume_claim_name.clone()?, snapshot));
-    let members = all.items.into_iter().filter(is_member).filter_map(named).collect();
-    Ok((Some(group), members))
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = api.list_metadata(&params).await;
+        let page =
+            page.map_err(|error| cluster::problem::<VolumeSnapshot>("list those of", &group.name_any(), &error))?;
+        for found in page.items.iter().filter(|object| is_member(object)) {
+            let Some(snapshot) = cluster::get(&api, &found.name_any()).await? else { continue };
+            let claim = snapshot.spec.source.persistent_volume_claim_name.clone();
+            members.extend(claim.map(|claim| (claim, snapshot)));
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(members),
+        }
+    }
 }
 
 /// The staged volumes that are still there.

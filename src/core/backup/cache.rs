@@ -2,7 +2,10 @@
 //! that several shared would keep their movers on one node, or from each other.
 
 use k8s_openapi::{
-    api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements},
+    api::{
+        batch::v1::Job,
+        core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements},
+    },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::ResourceExt;
@@ -10,16 +13,12 @@ use kube::ResourceExt;
 use crate::{
     api::{
         backup::{RepositoryKey, VolumeBackup},
-        common::MoverSpec,
         repository::RepositorySpec,
     },
-    core::{
-        job, names,
-        problem::{Problem, Reason},
-    },
+    core::{job, mover_state::MoverState, names, task::KEPT_CACHE_MOUNT},
 };
 
-use super::owner;
+use super::{SeenMover, owner, run::is_bound};
 
 /// The claim on which the mover for this repository keeps its cache; none where that is not declared.
 pub fn cache_claim(
@@ -30,9 +29,10 @@ pub fn cache_claim(
 ) -> Option<PersistentVolumeClaim> {
     let mover = job::merge_mover(spec.mover.as_ref(), backup.spec.mover.as_ref());
     let class = mover.cache.as_ref()?.storage_class_name.clone()?;
+    let size = job::cache_size(&mover);
     Some(PersistentVolumeClaim {
         metadata: ObjectMeta {
-            name: Some(name(backup, key)),
+            name: Some(name(backup, key, &class, &size.0)),
             namespace: Some(namespace.to_owned()),
             labels: Some(names::child_labels(&owner(backup), None)),
             ..ObjectMeta::default()
@@ -41,7 +41,7 @@ pub fn cache_claim(
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             storage_class_name: Some(class),
             resources: Some(VolumeResourceRequirements {
-                requests: Some([("storage".to_owned(), job::cache_size(&mover))].into()),
+                requests: Some([("storage".to_owned(), size)].into()),
                 ..VolumeResourceRequirements::default()
             }),
             ..PersistentVolumeClaimSpec::default()
@@ -60,19 +60,32 @@ pub fn keeps<'a>(
     kept.any(|kept| kept.name_any() == claim)
 }
 
-/// What cannot be: a new volume belongs to root, and to give it to another group would change the data's as well.
-pub(super) fn check(mover: &MoverSpec) -> Result<(), Problem> {
-    let is_kept = mover.cache.as_ref().is_some_and(|cache| cache.storage_class_name.is_some());
-    if is_kept && mover.run_as.is_some() {
-        let message =
-            "mover.runAs cannot write to the cache that mover.cache.storageClassName keeps: remove one of the two";
-        return Err(Problem::new(Reason::InvalidSpec, message));
-    }
-    Ok(())
+/// The claim on which a mover has its cache.
+pub fn cache_of(job: &Job) -> Option<&str> {
+    let pod = job.spec.as_ref()?.template.spec.as_ref()?;
+    let mounts = pod.containers.iter().flat_map(|container| container.volume_mounts.iter().flatten());
+    let kept = mounts.into_iter().find(|mount| mount.mount_path == KEPT_CACHE_MOUNT)?;
+    let volume = pod.volumes.iter().flatten().find(|volume| volume.name == kept.name)?;
+    Some(&volume.persistent_volume_claim.as_ref()?.claim_name)
 }
 
-fn name(backup: &VolumeBackup, key: &RepositoryKey) -> String {
+/// Why a mover does not start with the cache that it is given.
+pub(super) fn trouble(mover: &SeenMover) -> Option<String> {
+    let name = cache_of(mover.job.as_ref()?)?;
+    let why = match (&mover.state, &mover.cache) {
+        (MoverState::Waiting(why), _) => why.clone(),
+        (MoverState::Running { progress: None, .. }, None) => "the claim is gone".to_owned(),
+        (MoverState::Running { progress: None, .. }, Some(claim)) if !is_bound(claim) => {
+            "the claim is not bound; see its events".to_owned()
+        }
+        _ => return None,
+    };
+    Some(format!("its cache is kept on the claim {name}, and {why}"))
+}
+
+/// With another class or size it is another claim.
+fn name(backup: &VolumeBackup, key: &RepositoryKey, class: &str, size: &str) -> String {
     let uid = backup.uid().unwrap_or_default();
-    let hash = names::hash(&["cache", &uid, key.kind.as_str(), &key.name], 10);
+    let hash = names::hash(&["cache", &uid, key.kind.as_str(), &key.name, class, size], 10);
     names::label(&format!("{}-cache-{hash}", backup.name_any()))
 }

@@ -71,7 +71,7 @@ fn finish(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed, now:
     }
 }
 
-/// The next attempt: a fresh snapshot, for what failed.
+/// The next attempt: fresh snapshots, for what failed.
 fn next_attempt(backup: &VolumeBackup, run: &Run, world: &World, now: Time) -> Run {
     let uid = backup.uid().unwrap_or_default();
     let unique = format!("{} attempt {}", run.id, run.attempt + 1);
@@ -81,6 +81,8 @@ fn next_attempt(backup: &VolumeBackup, run: &Run, world: &World, now: Time) -> R
         attempt_started_at: now,
         results: run.results.iter().filter(|record| !results::is_worth_a_retry(record)).cloned().collect(),
         repositories: again(run).cloned().collect(),
+        // Where they could not be snapshotted as one, each is by itself.
+        group: None,
         volumes: vec![],
         progress: None,
         hooks: hooks::declared(backup),

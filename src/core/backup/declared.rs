@@ -24,8 +24,7 @@ use crate::{
 };
 
 use super::{
-    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, cache, holder, hooks, others,
-    results,
+    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, holder, hooks, others, results,
     steps::{SNAPSHOTTING, write_or_wait},
     turn,
 };
@@ -361,7 +360,7 @@ fn repository(
     let spec = &backup.spec;
     let namespace = backup.namespace().unwrap_or_default();
     let scope = Scope { namespace: &namespace, name: &backup.name_any(), cluster: &world.cluster };
-    cache::check(&job::merge_mover(of.mover.as_ref(), spec.mover.as_ref()))?;
+    job::check(&job::merge_mover(of.mover.as_ref(), spec.mover.as_ref()))?;
     let targets = destination::targets(of, scope, claims)?;
     pinned(backup, seen, &name, &targets)?;
     seen.taken.clone().map_or(Ok(()), Err)?;

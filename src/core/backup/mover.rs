@@ -46,8 +46,10 @@ pub(super) fn start(
     if let Some(problem) = &mover.problem {
         return Err(problem.clone());
     }
-    if let Some(claim) = cache_claim(backup, key, &state.0, &world.namespace).filter(|_| mover.cache.is_none()) {
-        return Ok(Step::Create(Child::Claim(Box::new(claim))));
+    // Whatever is wrong with it: another attempt does without.
+    let cache = cache_claim(backup, key, &state.0, &world.namespace).filter(|_| run.attempt == 1);
+    if let Some(claim) = cache.as_ref().filter(|_| mover.cache.is_none()) {
+        return Ok(Step::Create(Child::Claim(Box::new(claim.clone()))));
     }
     if mover.credentials.is_none() {
         return Ok(Step::Credentials(index));
@@ -58,8 +60,8 @@ pub(super) fn start(
     holder::confirm(key, noted(backup, key), &targets)?;
     let slot = mover.slot.map(|slot| slots::label(key, namespace, slot));
     // One that is being deleted would keep the mover from its start.
-    let cache = mover.cache.as_ref().filter(|claim| claim.metadata.deletion_timestamp.is_none());
-    let cache = cache.map(ResourceExt::name_any);
+    let is_going = mover.cache.as_ref().is_some_and(|claim| claim.metadata.deletion_timestamp.is_some());
+    let cache = cache.filter(|_| !is_going).map(|claim| claim.name_any());
     let job = mover_job(backup, run, world, (index, key), (state, &targets), (cache, slot.as_deref()), now);
     Ok(Step::Create(Child::Job(Box::new(job))))
 }

@@ -9,7 +9,7 @@ use crate::{
     api::{
         backup::{BackupPhase, Progress, Run, VolumeBackup},
         common::{ConditionStatus, Time},
-        foreign::{VolumeSnapshot, VolumeSnapshotContent},
+        foreign::{VolumeGroupSnapshot, VolumeSnapshot, VolumeSnapshotContent},
     },
     core::{
         conditions,
@@ -22,12 +22,14 @@ use crate::{
 use super::{
     Child, Observed, SeenStaging, Step, World,
     attempt::{end, fail, is_done, is_late, staging_timeout},
-    declared, hooks, mover, owner, results, staging,
+    cache, declared, hooks, mover, owner, results, staging,
     steps::{SOON, say, write},
 };
 
 /// What is said while a mover works that has not told its progress yet.
 const READING: &str = "the data is read";
+/// What is said where a cache that is kept cannot be had.
+const WITHOUT_CACHE: &str = "the next attempt does without it";
 /// How often a mover's progress is read.
 const PROGRESS: Duration = Duration::from_secs(5);
 
@@ -55,6 +57,12 @@ pub(super) fn stage(backup: &VolumeBackup, run: &Run, world: &World, seen: &Obse
             continue;
         }
         return match mover::start(backup, run, world, seen, (index, key), &seen_mover, now) {
+            Ok(Step::Create(Child::Claim(_))) if is_late(backup, run, now) => {
+                let why = refused(backup).unwrap_or_else(|| "nothing is reported".to_owned());
+                let limit = staging_timeout(backup);
+                let message = format!("the claim of the cache was not made within {limit}: {why}; {WITHOUT_CACHE}");
+                fail(backup, run, seen, &Problem::new(Reason::StagingFailed, message), now)
+            }
             Ok(step) => step,
             Err(problem) if problem.class() == Class::Transient && !is_late(backup, run, now) => {
                 say(backup, &problem.message, SOON)
@@ -82,8 +90,8 @@ fn staged(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed) -> R
     let of = |index: usize| seen.staging.get(index).unwrap_or(&none);
     let mut missing = run.claims.iter().enumerate().filter(|(index, _)| of(*index).snapshot.is_none());
     if let Some((index, claim)) = missing.next() {
-        if seen.group.is_some() {
-            return Ok(Some(Step::Wait(SOON)));
+        if let Some(group) = &seen.group {
+            return if is_made(group) { Err(without(group, claim)) } else { Ok(Some(Step::Wait(SOON))) };
         }
         hooks::may_snapshot(run, seen)?;
         let reading = declared::reading_of_run(backup, seen, claim)?;
@@ -154,15 +162,9 @@ fn is_ready(snapshot: &VolumeSnapshot) -> bool {
 
 /// A step of staging, but not for ever; and where it waits, it says what is wrong.
 fn in_time(backup: &VolumeBackup, run: &Run, seen: &Observed, step: Step, now: Time) -> Step {
-    let trouble = trouble(run, seen);
+    let trouble = trouble(seen);
     if is_late(backup, run, now) {
-        // What the API refuses, a quota for example, stands in the condition.
-        let refused = || {
-            let status = backup.status.as_ref()?;
-            let ready = conditions::get(&status.conditions, conditions::READY)?;
-            (ready.status == ConditionStatus::False).then(|| ready.message.clone())
-        };
-        let why = trouble.or_else(refused);
+        let why = trouble.or_else(|| refused(backup));
         let why = why.unwrap_or_else(|| "nothing is reported; see the driver's pods".to_owned());
         let message = format!("the snapshot was not ready within {}: {why}", staging_timeout(backup));
         return fail(backup, run, seen, &Problem::new(Reason::StagingFailed, message), now);
@@ -173,8 +175,15 @@ fn in_time(backup: &VolumeBackup, run: &Run, seen: &Observed, step: Step, now: T
     }
 }
 
+/// What the API refuses, because of a quota for example: it stands in the condition.
+fn refused(backup: &VolumeBackup) -> Option<String> {
+    let status = backup.status.as_ref()?;
+    let ready = conditions::get(&status.conditions, conditions::READY)?;
+    (ready.status == ConditionStatus::False).then(|| ready.message.clone())
+}
+
 /// What snapshots, their contents and claims say is wrong.
-fn trouble(run: &Run, seen: &Observed) -> Option<String> {
+fn trouble(seen: &Observed) -> Option<String> {
     let words = |error: Option<&crate::api::foreign::VolumeSnapshotError>| error?.message.clone();
     let of_snapshot = |snapshot: Option<&VolumeSnapshot>| {
         let snapshot = snapshot?;
@@ -198,21 +207,24 @@ fn trouble(run: &Run, seen: &Observed) -> Option<String> {
             .or_else(|| of_snapshot(seen.twin.as_ref()))
             .or_else(|| of_claim(seen))
     };
-    of_group(run, seen).or_else(|| seen.staging.iter().find_map(of_staging))
+    let group = seen.group.as_ref().and_then(|group| {
+        let words = words(group.status.as_ref()?.error.as_ref())?;
+        Some(format!("VolumeGroupSnapshot {}/{}: {words}", group.namespace()?, group.name_any()))
+    });
+    group.or_else(|| seen.staging.iter().find_map(of_staging))
 }
 
-/// What a group snapshot says is wrong, or that it has no snapshot of a claim.
-fn of_group(run: &Run, seen: &Observed) -> Option<String> {
-    let group = seen.group.as_ref()?;
-    let status = group.status.as_ref()?;
-    let name = format!("VolumeGroupSnapshot {}/{}", group.namespace()?, group.name_any());
-    if let Some(words) = status.error.as_ref().and_then(|error| error.message.as_ref()) {
-        return Some(format!("{name}: {words}"));
-    }
-    // It is ready after all its snapshots were made.
-    let mut missing = run.claims.iter().zip(&seen.staging).filter(|(_, seen)| seen.snapshot.is_none());
-    let (claim, _) = missing.next().filter(|_| status.ready_to_use == Some(true))?;
-    Some(format!("{name} has no snapshot of claim {claim}: its labels were changed meanwhile"))
+/// Whether a group snapshot was made, and with it all its snapshots.
+fn is_made(group: &VolumeGroupSnapshot) -> bool {
+    group.status.as_ref().is_some_and(|status| status.ready_to_use == Some(true))
+}
+
+fn without(group: &VolumeGroupSnapshot, claim: &str) -> Problem {
+    let name = format!("{}/{}", group.namespace().unwrap_or_default(), group.name_any());
+    let message = format!(
+        "the VolumeGroupSnapshot {name} has no snapshot of claim {claim}: the next attempt snapshots each claim by itself"
+    );
+    Problem::new(Reason::StagingFailed, message)
 }
 
 /// The movers work.
@@ -237,12 +249,19 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
     if !node_is_full && !seen.staging.iter().all(staged) {
         // A class that waits for the first consumer binds only now.
         if is_late(backup, run, now) {
-            let why = trouble(run, seen).unwrap_or_else(|| "the staging claim is not bound; see its events".to_owned());
+            let why = trouble(seen).unwrap_or_else(|| "the staging claim is not bound; see its events".to_owned());
             let message = format!("the volume was not staged within {}: {why}", staging_timeout(backup));
             return fail(backup, &ended, seen, &Problem::new(Reason::StagingFailed, message), now);
         }
-        return trouble(run, seen).map_or(Step::Wait(SOON), |trouble| say(backup, &trouble, SOON));
+        return trouble(seen).map_or(Step::Wait(SOON), |trouble| say(backup, &trouble, SOON));
     }
+    let cache = seen.movers.iter().find_map(cache::trouble).filter(|_| !node_is_full);
+    if let Some(why) = cache.as_ref().filter(|_| is_late(backup, run, now)) {
+        let limit = staging_timeout(backup);
+        let message = format!("the mover did not start within {limit}: {why}; {WITHOUT_CACHE}");
+        return fail(backup, &ended, seen, &Problem::new(Reason::StagingFailed, message), now);
+    }
+    let held_up = held_up.or(cache);
     if let Some(progress) = progress.filter(|new| is_news(run.progress.as_ref(), new)) {
         return write(backup, |status| {
             status.message = Some(how_far(&progress));
@@ -270,6 +289,6 @@ fn is_news(old: Option<&Progress>, new: &Progress) -> bool {
     old.is_none_or(|old| old.percent != new.percent)
 }
 
-fn is_bound(claim: &PersistentVolumeClaim) -> bool {
+pub(super) fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"))
 }

@@ -57,6 +57,15 @@ pub(super) enum Kill {
     After,
 }
 
+/// What is wrong with claims on which a cache is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CacheFault {
+    /// They get no volume.
+    Unbound,
+    /// The API does not take them.
+    Refused,
+}
+
 pub(super) struct Cluster {
     pub(super) world: World,
     pub(super) pods: Vec<Pod>,
@@ -77,6 +86,7 @@ pub(super) struct Cluster {
     pub(super) staged: BTreeMap<String, PersistentVolumeClaim>,
     /// Claims on which caches are kept.
     pub(super) caches: BTreeMap<String, PersistentVolumeClaim>,
+    pub(super) cache_fault: Option<CacheFault>,
     pub(super) volumes: BTreeMap<String, PersistentVolume>,
     pub(super) secrets: BTreeMap<String, Secret>,
     pub(super) jobs: BTreeMap<String, (Job, MoverState)>,
@@ -144,6 +154,14 @@ fn lock() -> Lock {
     }
 }
 
+fn bind(claim: &mut PersistentVolumeClaim) {
+    claim.status = serde_json::from_value(json!({"phase": "Bound"})).unwrap();
+}
+
+fn is_cache(child: &Child) -> bool {
+    matches!(child, Child::Claim(claim) if claim.spec.as_ref().unwrap().data_source.is_none())
+}
+
 /// The name of a group's snapshot of this claim.
 fn member(group: &str, claim: &str) -> String {
     format!("member-of-{group}-{claim}")
@@ -190,6 +208,7 @@ impl Cluster {
             contents: BTreeMap::new(),
             staged: BTreeMap::new(),
             caches: BTreeMap::new(),
+            cache_fault: None,
             volumes: BTreeMap::new(),
             secrets: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -210,12 +229,21 @@ impl Cluster {
         }
     }
 
+    /// Every repository's cache is kept.
+    pub(super) fn keep_caches(&mut self) {
+        for of in &mut self.repositories {
+            let mover = json!({"cache": {"size": "5Gi", "storageClassName": "local"}});
+            of.state.as_mut().unwrap().0.mover = serde_json::from_value(mover).unwrap();
+        }
+    }
+
     /// The claims are chosen by a label, and the driver has group snapshots.
     pub(super) fn group(&mut self) {
         let selector = serde_json::from_value(json!({"matchLabels": {"app": "radarr"}})).unwrap();
         (self.backup.spec.claim_names, self.backup.spec.claim_selector) = (vec![], Some(selector));
         let class = VolumeSnapshotClass { name: "groups".to_owned(), ..self.classes[0].clone() };
-        self.group_classes = GroupClasses { version: Some(GroupSnapshotVersion::V1beta1), classes: vec![class] };
+        self.group_classes =
+            GroupClasses { version: Some(GroupSnapshotVersion::V1beta1), classes: vec![class], hidden: None };
     }
 
     pub(super) fn status(&self) -> VolumeBackupStatus {
@@ -250,6 +278,10 @@ impl Cluster {
         seen.claims = names.iter().map(|name| self.claims.get(name).cloned().unwrap_or_else(|| absent(name))).collect();
         let Some(run) = &status.run else { return seen };
         let (owner, world) = (owner(&self.backup), world());
+        let mounted = |index: usize| {
+            let (job, _) = self.jobs.get(&job_name(&run.id, index))?;
+            self.caches.get(cache_of(job)?).cloned()
+        };
         seen.group = self.groups.get(&staging(&owner, &run.id, &world, 0).group_name()).cloned();
         for (index, claim) in run.claims.iter().enumerate() {
             let names = staging(&owner, &run.id, &world, index);
@@ -287,7 +319,7 @@ impl Cluster {
                 self.caches.get(&claim.name_any()).cloned()
             });
             seen.movers.push(SeenMover {
-                cache,
+                cache: if status.phase == Some(BackupPhase::BackingUp) { mounted(index) } else { cache },
                 credentials: self.secrets.get(&credentials_name(&run.id, index)).cloned(),
                 state: job.map_or(MoverState::Absent, |(_, state)| state.clone()),
                 job: job.map(|(job, _)| job.clone()),
@@ -318,6 +350,10 @@ impl Cluster {
                 return self.exec(&exec);
             }
             Step::Ask(_) => self.place = Place::Granted,
+            Step::Create(child) if self.cache_fault == Some(CacheFault::Refused) && is_cache(&child) => {
+                // The API says no, and the controller tries again.
+                return Some(std::time::Duration::from_secs(20));
+            }
             Step::Create(child) => self.create(child),
             Step::Credentials(index) => {
                 let run = self.status().run.unwrap();
@@ -386,7 +422,11 @@ impl Cluster {
             Child::Group(_, object) => assert!(self.groups.insert(object.name_any(), *object).is_none()),
             Child::Snapshot(object) => assert!(self.snapshots.insert(object.name_any(), *object).is_none()),
             Child::Content(object) => assert!(self.contents.insert(object.name_any(), *object).is_none()),
-            Child::Claim(object) if object.spec.as_ref().unwrap().data_source.is_none() => {
+            child if is_cache(&child) => {
+                let Child::Claim(mut object) = child else { unreachable!("a cache is a claim") };
+                if self.cache_fault.is_none() {
+                    bind(&mut object);
+                }
                 assert!(self.caches.insert(object.name_any(), *object).is_none());
             }
             Child::Claim(object) => assert!(self.staged.insert(object.name_any(), *object).is_none()),
@@ -523,7 +563,7 @@ impl Cluster {
             {
                 let volume = format!("pvc-{name}");
                 spec.volume_name = Some(volume.clone());
-                claim.status = serde_json::from_value(json!({"phase": "Bound"})).unwrap();
+                bind(claim);
                 let object = json!({"metadata": {"name": volume}, "spec": {"persistentVolumeReclaimPolicy": policy}});
                 self.volumes.insert(volume, serde_json::from_value(object).unwrap());
             }
@@ -550,7 +590,9 @@ impl Cluster {
 
     /// The mover's pod: it ends in the way that is decided.
     pub(super) fn kubelet(&mut self) {
-        let bound = self.staged.values().all(|claim| claim.status.is_some());
+        let mut claims =
+            self.staged.values().chain(self.jobs.values().filter_map(|(job, _)| self.caches.get(cache_of(job)?)));
+        let bound = claims.all(|claim| claim.status.is_some());
         let phase = self.status().phase;
         let claims = self.status().run.map(|run| run.claims).unwrap_or_default();
         let mut deleted = vec![];
@@ -642,6 +684,7 @@ enum Act {
     Pass(i64),
     End(End),
     SnapshotsWork(bool),
+    Caches(Option<CacheFault>),
     ClaimGoes,
     ClaimComes,
     RepositoryGoes,
@@ -674,6 +717,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         2 => (1_i64..4000).prop_map(Act::Pass),
         1 => any_end().prop_map(Act::End),
         1 => any::<bool>().prop_map(Act::SnapshotsWork),
+        1 => proptest::sample::select(vec![None, Some(CacheFault::Unbound), Some(CacheFault::Refused)]).prop_map(Act::Caches),
         1 => Just(Act::ClaimGoes),
         1 => Just(Act::ClaimComes),
         1 => Just(Act::RepositoryGoes),
@@ -686,7 +730,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_a_run_ends_and_nothing_is_left(acts in proptest::collection::vec(any_act(), 1..250), several in any::<bool>(), grouped in any::<bool>(), kept in any::<bool>()) {
+    fn whatever_happens_a_run_ends_and_nothing_is_left(acts in proptest::collection::vec(any_act(), 1..250), several in any::<bool>(), grouped in any::<bool>(), kept in any::<bool>(), cached in any::<bool>()) {
         let spec = VolumeBackupSpec {
             claim_names: if several { vec!["config".to_owned(), "media".to_owned()] } else { vec![] },
             ..VolumeBackupSpec::default()
@@ -698,6 +742,9 @@ proptest! {
         cluster.volumes_are_kept = kept;
         if several {
             cluster.repositories.push(repository("s3"));
+        }
+        if cached {
+            cluster.keep_caches();
         }
         cluster.force("first");
         let (claims, repositories) = (cluster.claims.clone(), cluster.repositories.clone());
@@ -714,6 +761,7 @@ proptest! {
                 Act::Pass(seconds) => cluster.now += chrono::Duration::seconds(seconds),
                 Act::End(end) => cluster.end = end,
                 Act::SnapshotsWork(work) => cluster.snapshots_work = work,
+                Act::Caches(fault) => cluster.cache_fault = fault,
                 Act::ClaimGoes => cluster.claims.clear(),
                 Act::ClaimComes => cluster.claims.clone_from(&claims),
                 Act::RepositoryGoes => for repository in &mut cluster.repositories {
@@ -728,6 +776,8 @@ proptest! {
             prop_assert!(cluster.staged.len() <= claims.len());
         }
         // Every cause goes away.
+        cluster.cache_fault = None;
+        cluster.caches.values_mut().for_each(bind);
         (cluster.claims, cluster.repositories, cluster.place) = (claims, repositories, Place::Unasked);
         (cluster.end, cluster.snapshots_work, cluster.backup.spec.suspend) = (End::Good, true, false);
         cluster.settle();

@@ -3,7 +3,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::json;
 
 use super::{
-    simulation::{Cluster, End, claim, key, repository, time, world},
+    simulation::{CacheFault, Cluster, End, claim, key, repository, time, world},
     *,
 };
 use crate::{
@@ -155,7 +155,7 @@ fn several_claims_are_snapshotted_as_one() {
 }
 
 #[test]
-fn a_group_without_a_snapshot_of_a_claim_is_an_error() {
+fn without_a_snapshot_of_a_claim_a_group_is_no_use_and_each_is_snapshotted_by_itself() {
     let mut cluster = grouped();
     cluster.force("now");
     while cluster.groups.is_empty() {
@@ -167,19 +167,44 @@ fn a_group_without_a_snapshot_of_a_claim_is_an_error() {
     cluster.claims.insert("media".to_owned(), media);
     cluster.control();
     assert_yaml_snapshot!(cluster.status().message);
+    while cluster.status().run.is_some_and(|run| run.attempt == 1) {
+        if let Some(wait) = cluster.step() {
+            cluster.now += chrono::Duration::from_std(wait).unwrap();
+        }
+    }
     cluster.settle();
     assert!(cluster.is_clean());
     assert_eq!(cluster.status().last_result, Some(RunResult::Succeeded), "by a retry");
+    // The next run tries it again.
+    cluster.force("again");
+    cluster.settle();
+    assert!(cluster.status().claims.iter().all(|claim| claim.reason.contains("as one")));
+}
+
+#[test]
+fn a_run_whose_cache_cannot_be_had_ends_without_it() {
+    for fault in [CacheFault::Refused, CacheFault::Unbound] {
+        let mut cluster = cluster(json!({}));
+        cluster.keep_caches();
+        cluster.cache_fault = Some(fault);
+        cluster.force("now");
+        let begun = cluster.now;
+        let mut said = vec![];
+        while cluster.status().runs.is_empty() {
+            let wait = cluster.step().unwrap_or_default();
+            cluster.now += chrono::Duration::from_std(wait).unwrap();
+            said.extend(cluster.status().message.filter(|message| message.contains("attempt 1")));
+        }
+        assert_eq!(cluster.status().last_result, Some(RunResult::Succeeded), "by a retry");
+        assert!(cluster.now - begun < chrono::Duration::minutes(15), "{}", cluster.now);
+        assert_yaml_snapshot!(said[0]);
+    }
 }
 
 #[test]
 fn a_cache_is_kept_on_a_claim_of_its_own() {
     let mut cluster = cluster(json!({}));
-    let mover = json!({"cache": {"size": "5Gi", "storageClassName": "local"}});
-    let set = |cluster: &mut Cluster, mover: &serde_json::Value| {
-        cluster.repositories[0].state.as_mut().unwrap().0.mover = serde_json::from_value(mover.clone()).unwrap();
-    };
-    set(&mut cluster, &mover);
+    cluster.keep_caches();
     let run = |cluster: &mut Cluster, token: &str| {
         (cluster.creations, cluster.deletions) = (0, 0);
         cluster.force(token);
