@@ -217,7 +217,10 @@ async fn group_snapshots_are_had_by_the_newest_version_that_is_served() {
         groups.create(&object, "u-1").await.unwrap();
         groups.create(&object, "u-1").await.unwrap();
         let foreign = groups.create(&object, "u-2").await.unwrap_err();
-        assert_eq!(foreign.message, format!("VolumeGroupSnapshot {name} exists and is not ours: delete or rename it"));
+        assert_eq!(
+            foreign.message,
+            format!("VolumeGroupSnapshot default/{name} exists and is not ours: delete or rename it")
+        );
         assert!(groups.get(&name, "u-2").await.unwrap().is_none());
         let found = groups.get(&name, "u-1").await.unwrap().unwrap();
         assert_eq!(found.spec, object.spec);

@@ -15,12 +15,19 @@ use crate::core::{
 };
 
 /// What an object must be for these calls.
-pub trait Object: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync {}
-impl<K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync> Object for K {}
+pub trait Object: Resource<DynamicType = ()> + AnyObject {}
+impl<K: Resource<DynamicType = ()> + AnyObject> Object for K {}
+
+/// The same of a kind that is known only when it is used.
+pub trait AnyObject: Resource + Clone + Debug + Serialize + DeserializeOwned + Send + Sync {}
+impl<K: Resource + Clone + Debug + Serialize + DeserializeOwned + Send + Sync> AnyObject for K {}
 
 /// What the API said, with the object that it speaks of.
 pub fn problem<K: Resource<DynamicType = ()>>(action: &str, name: &str, error: &kube::Error) -> Problem {
-    let kind = K::kind(&());
+    problem_of(&K::kind(&()), action, name, error)
+}
+
+fn problem_of(kind: &str, action: &str, name: &str, error: &kube::Error) -> Problem {
     let words = match error {
         // A quota or an admission policy refuses with the same code, but names no user.
         kube::Error::Api(status) if status.code == 403 && status.message.contains("forbidden: User \"") => {
@@ -57,17 +64,21 @@ pub async fn get_owned<K: Object>(api: &Api<K>, name: &str, owner_uid: &str) -> 
 /// Creates an object. Where one of that name exists, it is returned if its labels say that it is this owner's;
 /// otherwise it is somebody else's and stays as it is.
 pub async fn create<K: Object>(api: &Api<K>, object: &K, owner_uid: &str) -> Result<K, Problem> {
+    create_as(api, &K::kind(&()), object, owner_uid).await
+}
+
+/// The same for an object of this kind.
+pub async fn create_as<K: AnyObject>(api: &Api<K>, kind: &str, object: &K, owner_uid: &str) -> Result<K, Problem> {
     let name = object.name_any();
     match api.create(&PostParams::default(), object).await {
         Ok(created) => Ok(created),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            let found = get(api, &name).await?.ok_or_else(|| {
-                Problem::new(Reason::ClusterError, format!("{} {name} is being replaced", K::kind(&())))
-            })?;
+            let found = api.get_opt(&name).await.map_err(|error| problem_of(kind, "read", &name, &error))?;
+            let found =
+                found.ok_or_else(|| Problem::new(Reason::ClusterError, format!("{kind} {name} is being replaced")))?;
             if names::belongs_to(found.meta().labels.as_ref(), owner_uid) {
                 Ok(found)
             } else {
-                let kind = K::kind(&());
                 let place = found.namespace().map(|namespace| format!("{namespace}/")).unwrap_or_default();
                 Err(Problem::new(
                     Reason::Foreign,
@@ -75,7 +86,7 @@ pub async fn create<K: Object>(api: &Api<K>, object: &K, owner_uid: &str) -> Res
                 ))
             }
         }
-        Err(error) => Err(problem::<K>("create", &name, &error)),
+        Err(error) => Err(problem_of(kind, "create", &name, &error)),
     }
 }
 
@@ -90,6 +101,14 @@ pub async fn delete_by_metadata<K>(api: &Api<K>, metadata: &ObjectMeta) -> Resul
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
+    delete_as(api, &K::kind(&()), metadata).await
+}
+
+/// The same for an object of this kind.
+pub async fn delete_as<K>(api: &Api<K>, kind: &str, metadata: &ObjectMeta) -> Result<(), Problem>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
     if metadata.deletion_timestamp.is_some() {
         return Ok(());
     }
@@ -101,7 +120,7 @@ where
     match api.delete(name, &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if is_absent(&status) || status.is_conflict() => Ok(()),
-        Err(error) => Err(problem::<K>("delete", name, &error)),
+        Err(error) => Err(problem_of(kind, "delete", name, &error)),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions},
+    api::{ListParams, ObjectMeta},
     core::{ApiResource, DynamicObject, GroupVersionKind, Object},
 };
 
@@ -16,11 +16,7 @@ use crate::{
         },
     },
     clients::cluster::{self, problem},
-    core::{
-        group::GroupClasses,
-        names,
-        problem::{Problem, Reason},
-    },
+    core::{group::GroupClasses, names, problem::Problem},
 };
 
 /// The group snapshots of a namespace, or of all.
@@ -52,36 +48,14 @@ impl Groups {
 
     /// Creates one; one of that name that is this owner's is as good.
     pub async fn create(&self, object: &VolumeGroupSnapshot, owner_uid: &str) -> Result<(), Problem> {
-        let name = object.name_any();
-        let mut group = Group::new(&name, &self.resource, object.spec.clone());
+        let mut group = Group::new(&object.name_any(), &self.resource, object.spec.clone());
         group.metadata.clone_from(&object.metadata);
-        match self.api.create(&PostParams::default(), &group).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let place = object.metadata.namespace.as_ref().map(|of| format!("{of}/")).unwrap_or_default();
-                let message = format!("VolumeGroupSnapshot {place}{name} exists and is not ours: delete or rename it");
-                let found = self.get(&name, owner_uid).await?;
-                found.map(drop).ok_or_else(|| Problem::new(Reason::Foreign, message))
-            }
-            Err(error) => Err(failed("create", &name, &error)),
-        }
+        cluster::create_as(&self.api, &self.resource.kind, &group, owner_uid).await.map(drop)
     }
 
     /// Deletes exactly this one. Gone already is fine.
     pub async fn delete(&self, metadata: &ObjectMeta) -> Result<(), Problem> {
-        if metadata.deletion_timestamp.is_some() {
-            return Ok(());
-        }
-        let name = metadata.name.as_deref().unwrap_or_default();
-        let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: metadata.uid.clone(), resource_version: None }),
-            ..DeleteParams::background()
-        };
-        match self.api.delete(name, &params).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if cluster::is_absent(&status) || status.is_conflict() => Ok(()),
-            Err(error) => Err(failed("delete", name, &error)),
-        }
+        cluster::delete_as(&self.api, &self.resource.kind, metadata).await
     }
 }
 
