@@ -3,15 +3,15 @@
 use crate::{
     api::{
         backup::{
-            BackupPhase, DEFAULT_RETRIES, DEFAULT_STAGING_TIMEOUT, RepositoryKey, Run, RunRecord, RunResult,
-            VolumeBackup, VolumeBackupStatus,
+            BackupPhase, DEFAULT_DEADLINE, DEFAULT_RETRIES, DEFAULT_STAGING_TIMEOUT, RepositoryKey, Run, RunRecord,
+            RunResult, VolumeBackup, VolumeBackupStatus,
         },
         common::Time,
     },
     core::problem::Problem,
 };
 
-use super::{Note, Observed, Step, hooks, mover, others, results};
+use super::{Note, Observed, Step, hooks, others, results};
 
 /// Delay before the first retry; it doubles with each.
 const RETRY: u32 = 30;
@@ -99,7 +99,7 @@ pub(super) fn retry_at(backup: &VolumeBackup, run: &Run, now: Time) -> Option<Ti
     let ended = run.results.iter().map(|record| record.time).max()?;
     let delay = RETRY.saturating_mul(1 << (run.attempt - 1).min(10)).min(LONGEST_RETRY);
     let at = ended + chrono::Duration::seconds(delay.into());
-    let in_time = at.max(now) < run.started_at + mover::deadline(backup);
+    let in_time = at.max(now) < run.started_at + deadline(backup);
     let worth = run.results.iter().any(results::is_worth_a_retry);
     (worth && run.attempt <= retries(backup) && in_time && !backup.spec.suspend).then_some(at)
 }
@@ -119,6 +119,10 @@ pub(super) fn staging_timeout(backup: &VolumeBackup) -> crate::api::common::Dura
 
 pub(super) fn timeout(backup: &VolumeBackup) -> chrono::Duration {
     staging_timeout(backup).as_chrono()
+}
+
+pub(super) fn deadline(backup: &VolumeBackup) -> chrono::Duration {
+    backup.spec.deadline.unwrap_or(DEFAULT_DEADLINE).as_chrono()
 }
 
 fn retries(backup: &VolumeBackup) -> u32 {

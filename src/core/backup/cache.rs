@@ -15,10 +15,10 @@ use crate::{
         backup::{RepositoryKey, VolumeBackup},
         repository::RepositorySpec,
     },
-    core::{job, mover_state::MoverState, names, task::KEPT_CACHE_MOUNT},
+    core::{job, mover_state::MoverState, names, task::KEPT_CACHE_MOUNT, volumes},
 };
 
-use super::{SeenMover, owner, run::is_bound};
+use super::{SeenMover, owner};
 
 /// The claim on which the mover for this repository keeps its cache; none where that is not declared.
 pub fn cache_claim(
@@ -75,7 +75,7 @@ pub(super) fn trouble(mover: &SeenMover) -> Option<String> {
     let why = match (&mover.state, &mover.cache) {
         (MoverState::Waiting(why), _) => why.clone(),
         (MoverState::Running { progress: None, .. }, None) => "the claim is gone".to_owned(),
-        (MoverState::Running { progress: None, .. }, Some(claim)) if !is_bound(claim) => {
+        (MoverState::Running { progress: None, .. }, Some(claim)) if !volumes::is_bound(claim) => {
             "the claim is not bound; see its events".to_owned()
         }
         _ => return None,

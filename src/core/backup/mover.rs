@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use crate::{
     api::{
         annotations,
-        backup::{BackupTarget, DEFAULT_DEADLINE, RepositoryKey, Run, VolumeBackup},
+        backup::{BackupTarget, RepositoryKey, Run, VolumeBackup},
         common::Time,
         repository::RepositorySpec,
     },
@@ -22,8 +22,8 @@ use crate::{
 };
 
 use super::{
-    Child, Observed, SeenMover, Step, World, cache::cache_claim, credentials_name, guard, holder, job_name, known,
-    others, owner, results, staging,
+    Child, Observed, SeenMover, Step, World, attempt::deadline, cache::cache_claim, credentials_name, guard, holder,
+    job_name, known, others, owner, results, staging,
 };
 
 /// The shortest time that a mover gets, in seconds, however late it starts.
@@ -154,8 +154,4 @@ pub(crate) fn rate_limits(spec: &RepositorySpec) -> RateLimits {
     let limits = spec.limits.clone().unwrap_or_default();
     let kib = |quantity| u64::try_from(driver::bytes(&quantity).div_ceil(1024)).unwrap_or(u64::MAX);
     RateLimits { upload: limits.upload.map(kib), download: limits.download.map(kib) }
-}
-
-pub(super) fn deadline(backup: &VolumeBackup) -> chrono::Duration {
-    backup.spec.deadline.unwrap_or(DEFAULT_DEADLINE).as_chrono()
 }

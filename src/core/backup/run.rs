@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
 use crate::{
@@ -15,7 +14,7 @@ use crate::{
         conditions,
         mover_state::MoverState,
         problem::{Class, Problem, Reason},
-        slots,
+        slots, volumes,
     },
 };
 
@@ -244,7 +243,7 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
     if run.repositories.iter().all(|key| is_done(&ended, key)) {
         return end(backup, &ended, seen, now);
     }
-    let staged = |seen: &SeenStaging| seen.claim.as_ref().is_some_and(is_bound);
+    let staged = |seen: &SeenStaging| seen.claim.as_ref().is_some_and(volumes::is_bound);
     let node_is_full = held_up.as_deref().is_some_and(slots::is_full);
     if !node_is_full && !seen.staging.iter().all(staged) {
         // A class that waits for the first consumer binds only now.
@@ -287,8 +286,4 @@ fn how_far(progress: &Progress) -> String {
 
 fn is_news(old: Option<&Progress>, new: &Progress) -> bool {
     old.is_none_or(|old| old.percent != new.percent)
-}
-
-pub(super) fn is_bound(claim: &PersistentVolumeClaim) -> bool {
-    claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"))
 }
