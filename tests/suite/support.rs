@@ -1,4 +1,4 @@
-//! What the cluster suite stands on: the real cluster through kubectl, as a user would, and waiting on conditions.
+//! What the cluster suite stands on: the real cluster, changed through kubectl as a user would, and waiting on conditions.
 
 use std::{
     io::Write,
@@ -8,6 +8,11 @@ use std::{
 };
 
 use serde_json::Value;
+
+#[path = "server.rs"]
+mod server;
+
+pub use server::{get, list};
 
 /// The operator's namespace.
 pub const SYSTEM: &str = "strongroom-system";
@@ -69,27 +74,6 @@ pub fn apply(yaml: &str) {
 pub fn create(yaml: &str) -> String {
     let name = try_kubectl(&["create", "-f", "-", "-o", "jsonpath={.metadata.name}"], Some(yaml));
     name.unwrap_or_else(|error| panic!("{error}\n{yaml}"))
-}
-
-/// An object; none where there is none.
-pub fn get(kind: &str, namespace: &str, name: &str) -> Option<Value> {
-    match try_kubectl(&["get", kind, name, "-n", namespace, "-o", "json"], None) {
-        Ok(json) => Some(serde_json::from_str(&json).expect("kubectl prints JSON")),
-        Err(error) if error.contains("NotFound") => None,
-        Err(error) => panic!("kubectl get {kind} {namespace}/{name}: {error}"),
-    }
-}
-
-/// The objects of a kind that a selector fits, in a namespace or (with "") in all.
-pub fn list(kind: &str, namespace: &str, selector: &str) -> Vec<Value> {
-    let mut args = vec!["get", kind, "-o", "json", "-l", selector];
-    if namespace.is_empty() {
-        args.push("-A");
-    } else {
-        args.extend(["-n", namespace]);
-    }
-    let list: Value = serde_json::from_str(&kubectl(&args)).expect("kubectl prints JSON");
-    list["items"].as_array().cloned().unwrap_or_default()
 }
 
 /// A condition of an object, as `status/reason: message`.
