@@ -148,7 +148,8 @@ fn repository() -> String {
     for (kind, name) in [("secret", "locks"), ("clusterresticrepository", "locks")] {
         kubectl(&["-n", SYSTEM, "delete", kind, name, "--ignore-not-found"]);
     }
-    apply(&app(SYSTEM, "locks", "ceph-filesystem"));
+    // A hundred runs of 30 MiB, of which many come to their end.
+    apply(&app(SYSTEM, "locks", "ceph-filesystem").replace("512Mi", "4Gi"));
     running(SYSTEM, "locks");
     let mounted = mounted_at(SYSTEM, "locks");
     on_node(&["sh", "-c", &format!("rm -rf {mounted}/* && chmod 777 {mounted}")]);

@@ -150,13 +150,16 @@ pub fn on_node(args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// The label of every namespace that [`namespace`] makes.
+pub const MADE_HERE: &str = "made-by=tests";
+
 /// A namespace that enforces restricted Pod Security; what an earlier run left there is gone.
 pub fn namespace(name: &str) {
     if get("namespace", "", name).is_some() {
         kubectl(&["delete", "namespace", name, "--wait=true", "--timeout=120s"]);
     }
     apply(&format!(
-        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels:\n    \
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels:\n    made-by: tests\n    \
          pod-security.kubernetes.io/enforce: restricted\n"
     ));
 }
