@@ -41,7 +41,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     // Snapshots are looked for for 15 minutes.
     ("VolumeRestore", "DeadlineExceeded", "core::mover_state::tests::why_a_mover_ended"),
     // Somebody deletes the volume that was just filled.
-    ("VolumeRestore", "StagingFailed", "core::restore::simulation::a_new_volume_that_is_gone_is_said"),
+    ("VolumeRestore", "StagingFailed", "core::restore::simulation::tests::a_new_volume_that_is_gone_is_said"),
     // The repository object, which is looked at before, says so first.
     ("VolumeBackup", "BaseMissing", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),
     // So does it of credentials, which it looks at as soon as they change.
@@ -49,7 +49,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     (
         "VolumeRestore",
         "CredentialsMissing",
-        "core::restore::simulation::what_may_clear_by_itself_is_waited_for_within_the_timeout_and_the_app_never_noticed",
+        "core::restore::simulation::tests::what_may_clear_by_itself_is_waited_for_within_the_timeout_and_the_app_never_noticed",
     ),
     // A file system whose files cannot be read.
     ("VolumeBackup", "Partial", "core::backup::tests::each_failure_has_its_reason_and_its_retries"),
@@ -69,9 +69,9 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     (
         "VolumeRestore",
         "ClaimNotFound Failed",
-        "core::restore::simulation::a_claim_that_goes_while_its_data_is_restored_ends_the_restore",
+        "core::restore::simulation::tests::a_claim_that_goes_while_its_data_is_restored_ends_the_restore",
     ),
-    ("VolumeRestore", "Interrupted Failed", "core::restore::simulation::a_deleted_restore_ends_as_interrupted"),
+    ("VolumeRestore", "Interrupted Failed", "core::restore::simulation::tests::a_deleted_restore_ends_as_interrupted"),
 ];
 /// What a run needs goes while it runs.
 const LOSES: &str = "core::backup::tests::a_run_that_loses_what_it_needs_ends_with_that_reason";
