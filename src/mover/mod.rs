@@ -83,8 +83,8 @@ fn prepare() -> Result<(Restic, Option<Restic>, Task), Failure> {
             Some((name.into_string().ok()?, Sensitive::from(value)))
         })
         .collect();
-    let place = |name| env::var_os(name).map_or_else(|| PathBuf::from(CACHE_MOUNT), PathBuf::from);
-    let (scratch, cache) = (place("TMPDIR"), place("RESTIC_CACHE_DIR"));
+    let cache = env::var_os("RESTIC_CACHE_DIR").map_or_else(|| PathBuf::from(CACHE_MOUNT), PathBuf::from);
+    let scratch = env::var_os("TMPDIR").map_or_else(|| cache.clone(), PathBuf::from);
     let stop = stop_signal().map_err(|error| fatal(format!("cannot listen for signals: {error}")))?;
     let restic = Restic::new(program()?, scratch, &variables, stop)?.with_cache(cache);
     let base = variables.get(BASE_URL_ENV).map(|url| restic.at(url.clone()));
