@@ -334,11 +334,10 @@ pub struct RunGroup {
 }
 
 /// A version of the API of group snapshots.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupSnapshotVersion {
     /// `v1`
-    #[default]
     V1,
     /// `v1beta2`
     V1beta2,

@@ -80,11 +80,12 @@ pub async fn classes(client: &Client) -> Result<GroupClasses, Problem> {
         match classes_of(client, &kind(version, "VolumeGroupSnapshotClass")).await {
             Ok(classes) => return Ok(GroupClasses { version: Some(version), classes, hidden: None }),
             Err(kube::Error::Api(status)) if cluster::is_absent(&status) => {}
-            Err(kube::Error::Api(status)) if status.is_forbidden() => {
-                let hidden = Some(format!("{} (install the chart's roles)", status.message));
-                return Ok(GroupClasses { hidden, ..GroupClasses::default() });
+            Err(error) => {
+                let problem = failed("list the classes of", "all drivers", &error);
+                let is_hidden = matches!(error, kube::Error::Api(status) if status.is_forbidden());
+                let hidden = GroupClasses { hidden: Some(problem.message.clone()), ..GroupClasses::default() };
+                return if is_hidden { Ok(hidden) } else { Err(problem) };
             }
-            Err(error) => return Err(failed("list the classes of", "all drivers", &error)),
         }
     }
     Ok(GroupClasses::default())

@@ -111,17 +111,15 @@ fn snapshot_class(
     declared: Option<&str>,
 ) -> Result<(String, &'static str), Problem> {
     let missing = |message: String| Err(Problem::new(Reason::SnapshotClassMissing, message));
-    let fits = |class: &VolumeSnapshotClass| class.driver == driver && class.deletion_policy == "Delete";
     let names = |classes: &[&VolumeSnapshotClass]| {
         let mut names: Vec<&str> = classes.iter().map(|class| class.name.as_str()).collect();
         names.sort_unstable();
         names.join(", ")
     };
-    let preferred = preferred(driver, classes, DEFAULT_CLASS);
     if let Some(declared) = declared {
-        let fitting: Vec<&VolumeSnapshotClass> = classes.iter().filter(|class| fits(class)).collect();
+        let fitting = fitting(driver, classes);
         return match classes.iter().find(|class| class.name == declared) {
-            Some(class) if fits(class) => Ok((class.name.clone(), "snapshot class as declared")),
+            Some(class) if fitting.contains(&class) => Ok((class.name.clone(), "snapshot class as declared")),
             Some(class) if class.driver == driver => missing(format!(
                 "the VolumeSnapshotClass {declared} keeps every snapshot (deletionPolicy: {}): use one with Delete",
                 class.deletion_policy
@@ -139,7 +137,7 @@ fn snapshot_class(
             )),
         };
     }
-    match preferred {
+    match preferred(driver, classes, DEFAULT_CLASS) {
         Ok((class, reason)) => Ok((class.name.clone(), reason)),
         Err(none) if none.is_empty() => {
             missing(format!("no VolumeSnapshotClass with deletionPolicy Delete is for the driver {driver}: create one"))
@@ -151,15 +149,19 @@ fn snapshot_class(
     }
 }
 
+/// The classes of a driver. One that keeps its snapshots is none: it would leave one behind for each run.
+fn fitting<'a>(driver: &str, classes: &'a [VolumeSnapshotClass]) -> Vec<&'a VolumeSnapshotClass> {
+    classes.iter().filter(|class| class.driver == driver && class.deletion_policy == "Delete").collect()
+}
+
 /// The class that a driver's default annotation marks, or the driver's only one, and which it is; else those among
-/// which somebody has to choose. One that keeps its snapshots is none: it would leave one behind for each run.
+/// which somebody has to choose.
 pub(super) fn preferred<'a>(
     driver: &str,
     classes: &'a [VolumeSnapshotClass],
     default: &str,
 ) -> Result<(&'a VolumeSnapshotClass, &'static str), Vec<&'a VolumeSnapshotClass>> {
-    let fits = |class: &&VolumeSnapshotClass| class.driver == driver && class.deletion_policy == "Delete";
-    let fitting: Vec<&VolumeSnapshotClass> = classes.iter().filter(fits).collect();
+    let fitting = fitting(driver, classes);
     let is_default = |class: &&&VolumeSnapshotClass| class.annotations.get(default).is_some_and(|is| is == "true");
     let defaults: Vec<&VolumeSnapshotClass> = fitting.iter().filter(is_default).copied().collect();
     match (defaults.as_slice(), fitting.as_slice()) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     api::{
         backup::{GroupSnapshotVersion, RunGroup, VolumeBackupSpec},
-        foreign::VolumeSnapshotClass,
+        foreign::{VolumeGroupSnapshot, VolumeSnapshotClass},
     },
     core::driver::{self, Reading},
 };
@@ -38,6 +38,11 @@ pub fn declared(spec: &VolumeBackupSpec) -> Result<&BTreeMap<String, String>, &'
     let has_expressions = selector.match_expressions.as_ref().is_some_and(|of| !of.is_empty());
     let labels = selector.match_labels.as_ref().filter(|labels| !labels.is_empty() && !has_expressions);
     labels.ok_or("a VolumeGroupSnapshot takes a claimSelector with matchLabels alone")
+}
+
+/// Whether a group snapshot was made, and with it all its snapshots.
+pub fn is_made(group: &VolumeGroupSnapshot) -> bool {
+    group.status.as_ref().is_some_and(|status| status.ready_to_use == Some(true))
 }
 
 /// By what several claims are snapshotted together. It is added to the reason of each of them, and why they are not
@@ -140,6 +145,11 @@ mod tests {
             of(&declared, &[RBD, RBD], &only),
             of(&labels, &[RBD, "cephfs"], &only),
             of(&labels, &[RBD, RBD], &GroupClasses::default()),
+            of(
+                &labels,
+                &[RBD, RBD],
+                &GroupClasses { hidden: Some("they are hidden".to_owned()), ..GroupClasses::default() }
+            ),
             of(&labels, &["zfs", "zfs"], &only),
             of(&labels, &[RBD, RBD], &classes(&[one, other])),
         ]);

@@ -5,11 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use crate::{
+    apps::{app, backup, ended, restore_of, run_now, running},
     audit,
+    secrets::{external_secret, put_item},
     support::{
-        MADE_HERE, SOON, SYSTEM, alone, apply, connect, eventually, get, kubectl, list, namespace, nothing_leaks,
-        ready, try_kubectl,
+        MADE_HERE, SOON, SYSTEM, alone, apply, connect, create, eventually, get, kubectl, list, namespace,
+        nothing_leaks, ready, try_kubectl,
     },
 };
 
@@ -33,8 +37,8 @@ pub fn rests() {
 fn an_idle_minute_costs_a_request_a_poll_and_no_write() {
     let _guard = alone();
     namespace("q-idle");
-    crate::secrets::put_item("q-idle", &serde_json::json!({"KEY": "value"}));
-    apply(&crate::secrets::external_secret("q-idle", "app", "q-idle"));
+    put_item("q-idle", &json!({"KEY": "value"}));
+    apply(&external_secret("q-idle", "app", "q-idle"));
     ready("externalsecret", "q-idle", "app", "True", "");
     rests();
     let stores = kubectl(&["get", "secretstores,clustersecretstores", "-A", "-o", "name"]).lines().count();
@@ -69,8 +73,19 @@ fn memory() -> f64 {
 fn it_needs_little_memory() {
     let _guard = alone();
     println!("after the tests so far the operator holds {:.1} MB", memory() / 1e6);
-    // What is asked of it is asked with few objects, and the tests before have left many.
+    // It is asked of it with the demo's objects, and the tests before have left many.
     kubectl(&["delete", "namespace", "-l", MADE_HERE, "--wait=true", "--timeout=300s"]);
+    let ns = "q-demo";
+    namespace(ns);
+    put_item("q-demo", &json!({"KEY": "1"}));
+    apply(&external_secret(ns, "app", "q-demo"));
+    apply(&app(ns, "app", "ceph-block"));
+    running(ns, "app");
+    apply(&backup(ns, "app"));
+    assert_eq!(run_now(ns, "app")["lastResult"], "Succeeded");
+    let restore = ended(ns, &create(&restore_of(ns, "app")));
+    assert_eq!(restore["status"]["phase"], "Succeeded", "{restore:#}");
+    ready("externalsecret", ns, "app", "True", "");
     kubectl(&["-n", SYSTEM, "rollout", "restart", "deployment/strongroom"]);
     kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/strongroom", "--timeout=120s"]);
     // It has looked at everything once when the last kind is at rest.

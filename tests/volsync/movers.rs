@@ -40,11 +40,9 @@ pub(crate) fn sampled() -> Vec<Mover> {
     let mut pods: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
     let mut first = None;
     for line in samples.lines() {
-        let mut words = line.split(' ');
-        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
-        let Some(at) = number() else { continue };
-        let (Some(pod), Some(cpu)) = (line.split(' ').nth(1), line.rsplit(' ').next()) else { continue };
-        let Ok(cpu) = cpu.parse() else { continue };
+        // A pod that goes while it is looked at leaves half a line.
+        let [at, pod, cpu] = line.split(' ').collect::<Vec<_>>()[..] else { continue };
+        let (Ok(at), Ok(cpu)) = (at.parse(), cpu.parse()) else { continue };
         first.get_or_insert(at);
         let of = pods.entry(pod.to_owned()).or_insert((at, at, cpu));
         (of.1, of.2) = (at, of.2.max(cpu));

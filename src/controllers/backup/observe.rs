@@ -31,7 +31,7 @@ use crate::{
     },
     core::{
         backup::{
-            self, Observed, SeenClaim, SeenMover, SeenRepository, SeenStaging, World, cache_claim, cache_of,
+            self, Observed, SeenClaim, SeenMover, SeenRepository, SeenStaging, World, cache_of, cache_of_run,
             claim_names, credentials_name, hooks_are_due, job_name, owner, repository_keys, staging,
         },
         destination::{Scope, targets},
@@ -70,7 +70,7 @@ pub(super) async fn observe(
             seen.claims = claims(ctx, backup, &run.claims).await?;
             seen.classes = groups::single_classes(&ctx.client).await?;
             seen.repositories = repositories(ctx, backup, &run.repositories).await;
-            caches(ctx, backup, &mut seen).await?;
+            caches(ctx, backup, run, &mut seen).await?;
             look_whose(ctx, backup, &mut seen);
         }
         _ => declared(ctx, backup, &mut seen).await?,
@@ -114,10 +114,10 @@ async fn repositories(
 }
 
 /// The claims on which the run's movers keep their caches.
-async fn caches(ctx: &Context, backup: &VolumeBackup, seen: &mut Observed) -> Result<(), Problem> {
+async fn caches(ctx: &Context, backup: &VolumeBackup, run: &Run, seen: &mut Observed) -> Result<(), Problem> {
     for (mover, of) in seen.movers.iter_mut().zip(&seen.repositories) {
         let Ok((spec, _)) = &of.state else { continue };
-        if let Some(claim) = cache_claim(backup, &of.key, spec, &ctx.namespace) {
+        if let Some(claim) = cache_of_run(backup, run, &of.key, spec, &ctx.namespace) {
             mover.cache = cluster::get_owned(&ctx.own(), &claim.name_any(), &owner(backup).uid).await?;
         }
     }
@@ -271,7 +271,7 @@ async fn members(
     group: &VolumeGroupSnapshot,
 ) -> Result<HashMap<String, VolumeSnapshot>, Problem> {
     let mut members = HashMap::new();
-    if group.status.as_ref().is_none_or(|status| status.ready_to_use != Some(true)) {
+    if !group::is_made(group) {
         return Ok(members);
     }
     let api: Api<VolumeSnapshot> = ctx.api(&backup.namespace().unwrap_or_default());

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 
 use crate::{
     api::{
-        backup::{RepositoryKey, VolumeBackup},
+        backup::{RepositoryKey, Run, VolumeBackup},
         repository::RepositorySpec,
     },
     core::{job, mover_state::MoverState, names, task::KEPT_CACHE_MOUNT, volumes},
@@ -21,7 +21,7 @@ use crate::{
 use super::{SeenMover, owner};
 
 /// The claim on which the mover for this repository keeps its cache; none where that is not declared.
-pub fn cache_claim(
+pub(super) fn cache_claim(
     backup: &VolumeBackup,
     key: &RepositoryKey,
     spec: &RepositorySpec,
@@ -48,6 +48,17 @@ pub fn cache_claim(
         }),
         status: None,
     })
+}
+
+/// The same for a run: whatever is wrong with the cache, another attempt does without.
+pub fn cache_of_run(
+    backup: &VolumeBackup,
+    run: &Run,
+    key: &RepositoryKey,
+    spec: &RepositorySpec,
+    namespace: &str,
+) -> Option<PersistentVolumeClaim> {
+    cache_claim(backup, key, spec, namespace).filter(|_| run.attempt == 1)
 }
 
 /// Whether this is the name of a claim on which this one still keeps a cache.

@@ -47,7 +47,7 @@ use crate::{
     },
 };
 
-pub use cache::{cache_claim, cache_of, keeps};
+pub use cache::{cache_of, cache_of_run, keeps};
 pub use declared::{claim_names, repository_keys};
 pub use executed::executed;
 pub(crate) use holder::age;

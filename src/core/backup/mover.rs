@@ -22,7 +22,7 @@ use crate::{
 };
 
 use super::{
-    Child, Observed, SeenMover, Step, World, attempt::deadline, cache::cache_claim, credentials_name, guard, holder,
+    Child, Observed, SeenMover, Step, World, attempt::deadline, cache::cache_of_run, credentials_name, guard, holder,
     job_name, known, others, owner, results, staging,
 };
 
@@ -46,8 +46,7 @@ pub(super) fn start(
     if let Some(problem) = &mover.problem {
         return Err(problem.clone());
     }
-    // Whatever is wrong with it: another attempt does without.
-    let cache = cache_claim(backup, key, &state.0, &world.namespace).filter(|_| run.attempt == 1);
+    let cache = cache_of_run(backup, run, key, &state.0, &world.namespace);
     if let Some(claim) = cache.as_ref().filter(|_| mover.cache.is_none()) {
         return Ok(Step::Create(Child::Claim(Box::new(claim.clone()))));
     }

@@ -11,7 +11,7 @@ use crate::{
         foreign::{VolumeGroupSnapshot, VolumeSnapshot, VolumeSnapshotContent},
     },
     core::{
-        conditions,
+        conditions, group,
         mover_state::MoverState,
         problem::{Class, Problem, Reason},
         slots, volumes,
@@ -90,7 +90,7 @@ fn staged(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed) -> R
     let mut missing = run.claims.iter().enumerate().filter(|(index, _)| of(*index).snapshot.is_none());
     if let Some((index, claim)) = missing.next() {
         if let Some(group) = &seen.group {
-            return if is_made(group) { Err(without(group, claim)) } else { Ok(Some(Step::Wait(SOON))) };
+            return if group::is_made(group) { Err(without(group, claim)) } else { Ok(Some(Step::Wait(SOON))) };
         }
         hooks::may_snapshot(run, seen)?;
         let reading = declared::reading_of_run(backup, seen, claim)?;
@@ -211,11 +211,6 @@ fn trouble(seen: &Observed) -> Option<String> {
         Some(format!("VolumeGroupSnapshot {}/{}: {words}", group.namespace()?, group.name_any()))
     });
     group.or_else(|| seen.staging.iter().find_map(of_staging))
-}
-
-/// Whether a group snapshot was made, and with it all its snapshots.
-fn is_made(group: &VolumeGroupSnapshot) -> bool {
-    group.status.as_ref().is_some_and(|status| status.ready_to_use == Some(true))
 }
 
 fn without(group: &VolumeGroupSnapshot, claim: &str) -> Problem {

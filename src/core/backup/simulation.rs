@@ -316,7 +316,7 @@ impl Cluster {
             let job = self.jobs.get(&job_name(&run.id, index));
             let of = self.repositories.iter().find(|of| of.key == run.repositories[index]);
             let cache = of.and_then(|of| {
-                let claim = cache_claim(&self.backup, &of.key, &of.state.as_ref().ok()?.0, NAMESPACE)?;
+                let claim = cache_of_run(&self.backup, run, &of.key, &of.state.as_ref().ok()?.0, NAMESPACE)?;
                 self.caches.get(&claim.name_any()).cloned()
             });
             seen.movers.push(SeenMover {

@@ -224,7 +224,7 @@ fn a_cache_is_kept_on_a_claim_of_its_own() {
     assert_eq!(cluster.caches.len(), 1);
     let name = cluster.caches.keys().next().unwrap().clone();
     let (key, spec) = (cluster.repositories[0].key.clone(), cluster.repositories[0].state.clone().unwrap().0);
-    assert_yaml_snapshot!(cache_claim(&cluster.backup, &key, &spec, "strongroom-system"));
+    assert_yaml_snapshot!(super::cache::cache_claim(&cluster.backup, &key, &spec, "strongroom-system"));
     let mut other = cluster.backup.clone();
     assert!(keeps(&other, [(&key, &spec)], &name));
     assert!(!keeps(&other, [(&key, &RepositorySpec { mover: None, ..spec.clone() })], &name), "not declared any more");

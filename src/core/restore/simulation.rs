@@ -1,6 +1,10 @@
 //! A restore in a cluster of maps, where everything that Kubernetes, GitOps and users do happens in any order between
 //! any two writes. Whatever happens, the app ends as it was, on the new data or on the old, and no volume is lost.
 
+mod controller;
+mod kubernetes;
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
@@ -36,10 +40,6 @@ const UID: &str = "restore-uid";
 const OLD: &str = "old";
 const NEW: &str = "new";
 const EMPTY: &str = "empty";
-
-mod controller;
-mod kubernetes;
-mod tests;
 
 type Key = (String, String);
 
