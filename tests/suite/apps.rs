@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{SOON, eventually, get, kubectl, list};
+use crate::support::{SOON, eventually, get, kubectl, list, on_node};
 
 /// A claim and a pod that holds it, in a namespace of restricted Pod Security.
 pub fn app(namespace: &str, name: &str, class: &str) -> String {
@@ -49,6 +49,11 @@ pub fn mounted_at(namespace: &str, app: &str) -> String {
     let volume = claim["spec"]["volumeName"].as_str().expect("the claim is bound").to_owned();
     let uid = pod["metadata"]["uid"].as_str().expect("pods have uids").to_owned();
     format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~csi/{volume}/mount")
+}
+
+/// Writes a text into `file` of the app's volume.
+pub fn write(namespace: &str, app: &str, text: &str) {
+    on_node(&["sh", "-c", &format!("echo {text} > {}/file && sync", mounted_at(namespace, app))]);
 }
 
 /// Asks for a run now; what [`has_run`] knows it by.

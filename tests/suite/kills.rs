@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     apps::restore_of,
-    apps::{app, backup, has_run, mounted_at, nothing_left, request_run, run_now, running},
+    apps::{app, backup, has_run, mounted_at, nothing_left, request_run, run_now, running, write},
     proxy::Controller,
     support::{SOON, SYSTEM, alone, apply, create, eventually, get, kubectl, namespace, on_node},
 };
@@ -100,17 +100,13 @@ fn matrix(
     controller.stop();
 }
 
-fn write(ns: &str, text: &str) {
-    on_node(&["sh", "-c", &format!("echo {text} > {}/file && sync", mounted_at(ns, "app"))]);
-}
-
 #[test]
 fn a_controller_killed_after_any_write_of_a_backup_converges() {
     let _guard = alone();
     repository();
     declare("k-backup");
     let start = |n: usize| {
-        write("k-backup", &n.to_string());
+        write("k-backup", "app", &n.to_string());
         request_run("k-backup", "app")
     };
     let ended = |token: &str| has_run("k-backup", "app", token);
@@ -125,10 +121,10 @@ fn a_controller_killed_after_any_write_of_a_restore_converges() {
     let _guard = alone();
     repository();
     declare("k-restore");
-    write("k-restore", "precious");
+    write("k-restore", "app", "precious");
     assert_eq!(run_now("k-restore", "app")["lastResult"], "Succeeded");
     let start = |_| {
-        write("k-restore", "spoilt");
+        write("k-restore", "app", "spoilt");
         create(&restore_of("k-restore", "app"))
     };
     let ended = |name: &str| {

@@ -6,11 +6,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    apps::{app, backup, mounted_at, run_now, running},
+    apps::{app, backup, run_now, running, write},
     secrets::{external_secret, put_item},
     support::{
-        SOON, SYSTEM, apply, beside_others, condition, connect, eventually, get, kubectl, list, namespace, on_node,
-        ready,
+        SOON, SYSTEM, apply, beside_others, condition, connect, eventually, get, kubectl, list, namespace, ready,
     },
 };
 
@@ -83,7 +82,7 @@ fn a_missing_base_and_a_wrong_password_are_said_and_clear() {
     accept_base("m-base");
     ready("volumebackup", "m-base", "app", "True", "");
     running("m-base", "app");
-    on_node(&["sh", "-c", &format!("echo hello > {}/file && sync", mounted_at("m-base", "app"))]);
+    write("m-base", "app", "hello");
     assert_eq!(run_now("m-base", "app")["lastResult"], "Succeeded");
 
     repository("m-base", &url, "canary-wrong");

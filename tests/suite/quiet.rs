@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    apps::{app, backup, ended, restore_of, run_now, running},
+    apps::{app, backup, ended, restore_of, run_now, running, write},
     audit,
     secrets::{external_secret, put_item},
     support::{
@@ -81,8 +81,10 @@ fn it_needs_little_memory() {
     apply(&external_secret(ns, "app", "q-demo"));
     apply(&app(ns, "app", "ceph-block"));
     running(ns, "app");
+    write(ns, "app", "data");
     apply(&backup(ns, "app"));
-    assert_eq!(run_now(ns, "app")["lastResult"], "Succeeded");
+    let status = run_now(ns, "app");
+    assert_eq!(status["lastResult"], "Succeeded", "{status:#}");
     let restore = ended(ns, &create(&restore_of(ns, "app")));
     assert_eq!(restore["status"]["phase"], "Succeeded", "{restore:#}");
     ready("externalsecret", ns, "app", "True", "");

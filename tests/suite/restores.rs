@@ -1,7 +1,7 @@
 //! One object brings an app back.
 
 use crate::{
-    apps::{app, backup, ended, mounted_at, nothing_left, restore_of, run_now, running},
+    apps::{app, backup, ended, mounted_at, nothing_left, restore_of, run_now, running, write},
     support::{SOON, apply, beside_others, condition, create, eventually, get, kubectl, list, namespace, on_node, var},
 };
 
@@ -88,7 +88,7 @@ fn a_statefulset_comes_back() {
         });
     };
     ready();
-    on_node(&["sh", "-c", &format!("echo precious > {}/file && sync", mounted_at(ns, "app"))]);
+    write(ns, "app", "precious");
     apply(&backup(ns, "app").replace("spec: {", "spec: {claimNames: [data-app-0], "));
     assert_eq!(run_now(ns, "app")["lastResult"], "Succeeded");
     on_node(&["sh", "-c", &format!("rm {}/file", mounted_at(ns, "app"))]);
@@ -107,7 +107,7 @@ fn nothing_found_is_a_failure_and_the_app_never_noticed() {
     namespace(ns);
     apply(&app(ns, "app", "ceph-block"));
     running(ns, "app");
-    on_node(&["sh", "-c", &format!("echo hello > {}/file && sync", mounted_at(ns, "app"))]);
+    write(ns, "app", "hello");
     apply(&backup(ns, "app"));
     assert_eq!(run_now(ns, "app")["lastResult"], "Succeeded");
     let pod = list("pod", ns, "app=app")[0]["metadata"]["uid"].clone();
