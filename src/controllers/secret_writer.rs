@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, ResourceExt,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, PostParams},
     core::Status,
     runtime::events::EventType,
 };
@@ -28,9 +28,9 @@ pub(crate) struct Written {
     pub(crate) changed: bool,
 }
 
-/// Makes the Secret what it should be: nothing where it is already, else server-side apply, and after that the removal
-/// of keys that nobody declared. What is someone else's stays untouched. Nothing comes of it where the namespace is being
-/// deleted.
+/// Makes the Secret what it should be: a new one is created; else nothing where it is already, server-side apply where
+/// it is not, and after that the removal of keys that nobody declared. What is someone else's stays untouched. Nothing
+/// comes of it where the namespace is being deleted.
 pub(crate) async fn write(
     object: &ExternalSecret,
     ctx: &Context,
@@ -39,6 +39,14 @@ pub(crate) async fn write(
 ) -> Result<Option<Written>, Problem> {
     let api: Api<Secret> = ctx.api(&object.namespace().unwrap_or_default());
     let name = secret::target_name(object);
+    if is_new(object) {
+        match create(object, &api, desired, &notes).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(kube::Error::Api(status)) if is_terminating(&status) => return Ok(None),
+            Err(error) => return Err(refused(name, &error)),
+            Ok(secret) => return Ok(Some(Written { secret, changed: true })),
+        }
+    }
     let live = cluster::get(&api, name).await?;
     let claim = claim(object, ctx, live.as_ref())?;
     let said = |secret: &Secret, what: &str| secret.annotations().get(&note(what, object)).cloned();
@@ -69,6 +77,10 @@ pub(crate) async fn write(
             return Err(contest(&key, name, "another ExternalSecret"));
         }
     }
+    let live = match live {
+        Some(live) => Some(made_applied(object, &api, live).await?),
+        None => None,
+    };
     let Some(mut now) = apply(object, &api, &wanted, live.as_ref()).await? else { return Ok(None) };
     let surplus = secret::surplus_keys(&now, &wanted, object);
     if !surplus.is_empty() {
@@ -79,6 +91,28 @@ pub(crate) async fn write(
     }
     forget_old(object, ctx, &api, name).await?;
     Ok(Some(Written { secret: now, changed }))
+}
+
+/// Whether the object has no Secret yet, and would have one for itself.
+fn is_new(object: &ExternalSecret) -> bool {
+    let policy = Policy::of(object);
+    object.status.as_ref().is_none_or(|status| status.binding.is_none()) && policy.creates && !policy.shares
+}
+
+/// Creates a Secret. Whether there is one is what the API says: a look before would cost as much again.
+async fn create(object: &ExternalSecret, api: &Api<Secret>, desired: &Desired, notes: &Notes) -> kube::Result<Secret> {
+    let restarted = object.spec.target.restart.then(|| notes.data.clone());
+    let wanted = secret::object(object, desired, &Notes { restarted, ..notes.clone() });
+    api.create(&PostParams { field_manager: Some(secret::manager(object)), ..PostParams::default() }, &wanted).await
+}
+
+/// The Secret with what was created taken for what was applied, so that applying takes away what is not declared any
+/// more.
+async fn made_applied(object: &ExternalSecret, api: &Api<Secret>, live: Secret) -> Result<Secret, Problem> {
+    let Some(patch) = secret::made_applied(&live.metadata, object) else { return Ok(live) };
+    let (name, params) = (live.name_any(), PatchParams::default());
+    let patched = api.patch(&name, &params, &Patch::Merge(&patch)).await;
+    patched.map_err(|error| cluster::problem::<Secret>("write", &name, &error))
 }
 
 /// What a live Secret is to the object; an error where it must not be written.

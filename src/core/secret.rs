@@ -18,7 +18,7 @@ pub use change::{changeable, keep_type};
 pub use declared::{Entry, Wanted, What, target_name, wanted};
 pub use gone::{Suspect, after_deletion, is_gone, suspects, without};
 pub use hold::{Hold, hold, is_made_for, metadata_hash};
-pub use managers::{eso_manager, is_of_eso, manager};
+pub use managers::{eso_manager, is_of_eso, made_applied, manager};
 pub use object::{
     Notes, contested_key, data_hash, differs, is_intact, leave_others, note, object, owner_reference, reference,
     surplus_keys,

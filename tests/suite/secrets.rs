@@ -71,6 +71,33 @@ fn a_key_that_is_not_declared_does_not_stay() {
 }
 
 #[test]
+fn a_label_and_an_owner_that_are_not_declared_any_more_do_not_stay() {
+    let _guard = beside_others();
+    namespace("s-labels");
+    put_item("s-labels", &json!({"KEY": "a"}));
+    let declare = |target: &str| {
+        apply(&format!(
+            "apiVersion: strongroom.dev/v1alpha1\nkind: ExternalSecret\nmetadata: {{name: app, namespace: s-labels}}\n\
+             spec:\n  secretStoreRef: {{kind: ClusterSecretStore, name: onepassword}}\n  target: {target}\n  \
+             dataFrom: [{{extract: {{key: s-labels}}}}]\n"
+        ));
+    };
+    let metadata = || get("secret", "s-labels", "app").map(|secret| secret["metadata"].clone());
+    declare("{template: {metadata: {labels: {team: a, tier: b}, annotations: {note: c}}}}");
+    let made = eventually("it is made", SOON, metadata);
+    assert_eq!((&made["labels"]["team"], &made["annotations"]["note"]), (&json!("a"), &json!("c")));
+    assert_eq!(made["ownerReferences"][0]["kind"], "ExternalSecret");
+    declare("{creationPolicy: Orphan, template: {metadata: {labels: {tier: b}}}}");
+    eventually("label, annotation and owner are gone", SOON, || {
+        let now = metadata()?;
+        let gone = [&now["labels"]["team"], &now["annotations"]["note"], &now["ownerReferences"]];
+        gone.iter().all(|value| value.is_null()).then_some(())
+    });
+    let now = metadata().expect("it is there");
+    assert_eq!((&now["uid"], &now["labels"]["tier"]), (&made["uid"], &json!("b")), "and nothing else");
+}
+
+#[test]
 fn a_secret_of_somebody_else_is_left_alone() {
     let _guard = beside_others();
     namespace("s-foreign");

@@ -1,7 +1,8 @@
 //! The field managers under which Strongroom and ESO write a Secret for an ExternalSecret.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use kube::ResourceExt;
+use serde_json::{Value, json};
 
 use crate::{
     api::{MANAGER, common::Group, external_secret::ExternalSecret},
@@ -44,4 +45,19 @@ pub fn eso_manager(meta: &ObjectMeta, name: &str) -> Option<String> {
 pub fn is_of_eso(meta: &ObjectMeta, name: &str) -> bool {
     let eso = eso_manager(meta, name);
     eso.is_some() && meta.managed_fields.iter().flatten().any(|entry| entry.manager == eso)
+}
+
+/// The patch after which what was created for an ExternalSecret counts as applied: what an apply then leaves out goes,
+/// as of anything else that was applied before. None where nothing was created, or something was applied since.
+pub fn made_applied(meta: &ObjectMeta, object: &ExternalSecret) -> Option<Value> {
+    let ours = manager(object);
+    let mut fields = meta.managed_fields.clone().unwrap_or_default();
+    let is = |entry: &ManagedFieldsEntry, operation: &str| {
+        entry.manager.as_ref() == Some(&ours) && entry.operation.as_deref() == Some(operation)
+    };
+    if fields.iter().any(|entry| is(entry, "Apply")) {
+        return None;
+    }
+    fields.iter_mut().find(|entry| is(entry, "Update"))?.operation = Some("Apply".to_owned());
+    Some(json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "managedFields": fields}}))
 }

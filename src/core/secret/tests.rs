@@ -440,6 +440,28 @@ fn labels_and_annotations_are_copied_where_no_template_says_otherwise() {
 }
 
 #[test]
+fn what_was_created_counts_as_applied_once() {
+    let owner = external_secret(&serde_json::json!({"dataFrom": [{"extract": {"key": "radarr"}}]}));
+    let entry = |manager: &str, operation: &str| serde_json::json!({"manager": manager, "operation": operation});
+    let converted = |entries: &[serde_json::Value]| {
+        let meta = ObjectMeta {
+            resource_version: Some("7".into()),
+            managed_fields: serde_json::from_value(entries.into()).unwrap(),
+            ..ObjectMeta::default()
+        };
+        made_applied(&meta, &owner).map(|patch| patch["metadata"].clone())
+    };
+    let (created, applied) = (entry("strongroom/radarr", "Update"), entry("strongroom/radarr", "Apply"));
+    let theirs = entry("kubectl-edit", "Update");
+    let patch = converted(&[theirs.clone(), created.clone()]).unwrap();
+    assert_eq!(patch["managedFields"], serde_json::json!([theirs, applied]));
+    assert_eq!(patch["resourceVersion"], "7", "provided that it is as it was read");
+    assert_eq!(converted(&[created, applied.clone()]), None);
+    assert_eq!(converted(&[applied]), None);
+    assert_eq!(converted(&[theirs]), None);
+}
+
+#[test]
 fn of_a_shared_secret_nobody_takes_the_labels_of_another() {
     let spec = |more: serde_json::Value| {
         let mut target = serde_json::json!({"creationPolicy": "Merge"});
