@@ -5,5 +5,6 @@ pub mod connect;
 pub mod exec;
 pub mod groups;
 pub mod guarded;
+pub mod memo;
 pub mod paths;
 pub mod restic;

@@ -13,7 +13,7 @@ use crate::{
         backup::{BackupPhase, RepositoryKey, VolumeBackup, VolumeBackupStatus},
         common::{Condition, RepositoryKind, Time},
     },
-    clients::cluster,
+    clients::{cluster, memo::Memo},
     controllers::{
         children,
         context::{Context, Handle, Stores},
@@ -56,7 +56,8 @@ impl Reconcile for VolumeBackup {
         match cluster::get(&api, &object.name_any()).await? {
             Some(backup) => {
                 let (place, problems) = (Place::Unasked, HashMap::new());
-                let look = Look { ctx: &ctx, api, backup, place, problems, refused: None };
+                let memo = Memo::default();
+                let look = Look { ctx: &ctx, api, backup, memo, place, problems, refused: None };
                 Box::pin(look.go()).await
             }
             None => Ok(Action::await_change()),
@@ -145,6 +146,7 @@ struct Look<'a> {
     ctx: &'a Context,
     api: Api<VolumeBackup>,
     backup: VolumeBackup,
+    memo: Memo,
     place: Place,
     /// Why credentials cannot be had, by the index of the run's repository.
     problems: HashMap<usize, Problem>,
@@ -170,7 +172,7 @@ impl Look<'_> {
             self.ctx.queue.resume(who);
         }
         for _ in 0..STEPS {
-            let mut seen = observe::observe(self.ctx, &self.backup, &world, self.ctx.now()).await?;
+            let mut seen = observe::observe(self.ctx, &self.backup, &world, &mut self.memo).await?;
             seen.place.clone_from(&self.place);
             seen.refused.clone_from(&self.refused);
             for (index, problem) in &self.problems {
@@ -186,14 +188,25 @@ impl Look<'_> {
                     }
                 }
                 Step::Ask(who) => self.place = self.ask(who),
-                Step::Create(child) => match children::create(self.ctx, child, &self.uid()).await {
-                    Err(problem) if backup::owes_hooks(&self.backup) => self.refused = Some(problem),
-                    created => created?,
-                },
+                Step::Create(child) => {
+                    self.memo.forget(&child.name());
+                    match children::create(self.ctx, child, &self.uid()).await {
+                        Err(problem) if backup::owes_hooks(&self.backup) => self.refused = Some(problem),
+                        created => created?,
+                    }
+                }
                 Step::Credentials(index) => self.credentials(index).await?,
-                Step::Release(volume) => observe::let_go(self.ctx, &volume).await?,
-                Step::Delete(child) => children::delete(self.ctx, child).await?,
+                Step::Release(volume) => {
+                    self.memo.forget(&volume);
+                    children::release(self.ctx, &volume).await?;
+                }
+                Step::Delete(child) => {
+                    self.memo.forget(&child.name());
+                    children::delete(self.ctx, child).await?;
+                }
                 Step::Exec(intent, exec) => {
+                    // It may take minutes.
+                    self.memo.clear();
                     if let Some(wait) = self.exec(intent, &exec).await? {
                         return Ok(Action::requeue(wait));
                     }
@@ -283,6 +296,7 @@ impl Look<'_> {
             Ok(opened) => {
                 let owner = backup::owner(&self.backup);
                 let name = backup::credentials_name(&run.id, index);
+                self.memo.forget(&name);
                 let secret = job::credentials_secret(&name, &self.ctx.namespace, &owner, &run.id, &opened.variables);
                 children::create(self.ctx, backup::Child::Credentials(Box::new(secret)), &owner.uid).await
             }

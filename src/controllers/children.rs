@@ -1,7 +1,12 @@
 //! The children of a run, whatever their kind: created under their owner's name, deleted by their uid.
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Resource, ResourceExt, core::NamespaceResourceScope};
+use k8s_openapi::api::core::v1::{PersistentVolume, Secret};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    core::NamespaceResourceScope,
+};
+use serde_json::json;
 
 use crate::{
     api::{backup::GroupSnapshotVersion, foreign::VolumeGroupSnapshot},
@@ -43,6 +48,13 @@ pub(crate) async fn secret(ctx: &Context, name: &str, owner_uid: &str) -> Result
     let found = found.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
     let found = found.filter(|found| names::belongs_to(found.metadata.labels.as_ref(), owner_uid));
     Ok(found.map(|found| Secret { metadata: found.metadata, ..Secret::default() }))
+}
+
+/// Lets a staged volume go with its claim, although its class keeps volumes.
+pub(crate) async fn release(ctx: &Context, volume: &str) -> Result<(), Problem> {
+    let patch = Patch::Merge(json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}));
+    let patched = ctx.global::<PersistentVolume>().patch(volume, &PatchParams::default(), &patch).await;
+    patched.map(drop).map_err(|error| cluster::problem::<PersistentVolume>("change", volume, &error))
 }
 
 fn groups_of(ctx: &Context, version: GroupSnapshotVersion, object: &VolumeGroupSnapshot) -> Groups {

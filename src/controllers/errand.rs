@@ -7,6 +7,7 @@ use crate::{
         backup::Child,
         errand::{Next, Seen},
         job::{self, MoverJob},
+        mover_state::MoverState,
         names::Owner,
         problem::Problem,
         sensitive::SensitiveMap,
@@ -35,7 +36,10 @@ pub(crate) struct Errand<'a> {
 /// What is there of an owner's errand.
 pub(crate) async fn observe(ctx: &Context, name: &str, owner_uid: &str) -> Result<Seen, Problem> {
     let (job, state) = jobs::observe(ctx, name, owner_uid).await?;
-    let unlocking = jobs::observe_unlocking(ctx, job.as_ref(), &state, owner_uid).await?;
+    let unlocking = match &job {
+        Some(job) => jobs::observe_unlocking(ctx, job, &state, owner_uid).await?,
+        None => MoverState::Absent,
+    };
     Ok(Seen { credentials: children::secret(ctx, name, owner_uid).await?, job, state, unlocking })
 }
 

@@ -15,17 +15,14 @@ use crate::{
     core::{
         job::CONTAINER,
         mover_state::{self, MoverState},
+        problem::Problem,
         task::Told,
         unlock,
     },
 };
 
 /// Looks at an owner's Job in the operator's namespace and at its pod.
-pub async fn observe(
-    ctx: &Context,
-    name: &str,
-    owner_uid: &str,
-) -> Result<(Option<Job>, MoverState), crate::core::problem::Problem> {
+pub async fn observe(ctx: &Context, name: &str, owner_uid: &str) -> Result<(Option<Job>, MoverState), Problem> {
     let Some(job) = cluster::get_owned(&ctx.own::<Job>(), name, owner_uid).await? else {
         return Ok((None, MoverState::Absent));
     };
@@ -44,28 +41,23 @@ pub async fn observe(
 /// What became of the Job that removes the lock of a mover, where one may be needed.
 pub async fn observe_unlocking(
     ctx: &Context,
-    mover: Option<&Job>,
+    mover: &Job,
     state: &MoverState,
     owner_uid: &str,
-) -> Result<MoverState, crate::core::problem::Problem> {
-    match mover.filter(|mover| unlock::is_needed(mover, state)) {
-        Some(mover) => {
-            let name = unlock::job_name(&mover.name_any());
-            let state = observe(ctx, &name, owner_uid).await?.1;
-            if let Some(why) = unlock::failed(&state) {
-                tracing::warn!(
-                    job = name,
-                    "the lock of a mover that was killed is left until it is 30 minutes old: {why}"
-                );
-            }
-            Ok(state)
-        }
-        None => Ok(MoverState::Absent),
+) -> Result<MoverState, Problem> {
+    if !unlock::is_needed(mover, state) {
+        return Ok(MoverState::Absent);
     }
+    let name = unlock::job_name(&mover.name_any());
+    let state = observe(ctx, &name, owner_uid).await?.1;
+    if let Some(why) = unlock::failed(&state) {
+        tracing::warn!(job = name, "the lock of a mover that was killed is left until it is 30 minutes old: {why}");
+    }
+    Ok(state)
 }
 
 /// The pod of a Job: by the Job's uid, as the pod of a deleted one of the same name may still be there, with its answer.
-async fn pod_of(ctx: &Context, job: &str, uid: &str) -> Result<Option<Pod>, crate::core::problem::Problem> {
+async fn pod_of(ctx: &Context, job: &str, uid: &str) -> Result<Option<Pod>, Problem> {
     let params = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
     let pods = ctx.own::<Pod>().list(&params).await;
     let pods = pods.map_err(|error| cluster::problem::<Pod>("list", job, &error))?;

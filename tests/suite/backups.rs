@@ -159,12 +159,15 @@ fn a_run_costs_few_writes() {
     let mut requests = audit::of_operator(&mark);
     requests.retain(|request| request.namespace == "b-cost" || request.name.starts_with(&run));
     let writes = audit::writes(&requests);
-    println!("writes for one run: {writes:#?}");
+    let reads = requests.iter().filter(|request| ["get", "list"].contains(&request.verb.as_str())).count();
+    println!("{reads} reads; writes for one run: {writes:#?}");
     let count = |verb: &str| writes.iter().filter(|((v, _), _)| v == verb).map(|(_, n)| n).sum::<usize>();
     assert!(count("create") <= 6, "objects created");
     assert!(count("delete") <= 6, "one delete for each");
     let status = count("update") + count("patch");
     assert!(status <= 4, "status updates: {status}");
+    // How often it is looked depends on the machine; each look at most once at each object.
+    assert!(reads <= 150, "reads: {reads}");
 }
 
 #[test]

@@ -59,6 +59,7 @@ pub(crate) use others::watch;
 pub use others::{OTHER_WRITER, other_writer};
 pub(crate) use results::summary;
 pub use results::{FRESH, LAST_RUN, not_good};
+pub use run::{has_snapshot, has_twin, makes_a_copy};
 pub use series::measure;
 pub use turn::with_places;
 
@@ -236,6 +237,20 @@ pub enum Child {
     Credentials(Box<Secret>),
     /// A mover.
     Job(Box<Job>),
+}
+
+impl Child {
+    /// The object's name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Group(_, object) => object.name_any(),
+            Self::Snapshot(object) => object.name_any(),
+            Self::Content(object) => object.name_any(),
+            Self::Claim(object) => object.name_any(),
+            Self::Credentials(object) => object.name_any(),
+            Self::Job(object) => object.name_any(),
+        }
+    }
 }
 
 /// Something to tell in an Event.

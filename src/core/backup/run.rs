@@ -109,10 +109,10 @@ fn staged(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed) -> R
         if seen_of.content.is_none() {
             return Ok(Some(Step::Create(Child::Content(Box::new(staging.content(driver, handle))))));
         }
-        let Some(twin) = &seen_of.twin else {
+        if seen_of.twin.is_none() {
             return Ok(Some(Step::Create(Child::Snapshot(Box::new(staging.twin())))));
-        };
-        if !is_ready(twin) {
+        }
+        if !has_twin(seen_of) {
             return Ok(Some(Step::Wait(SOON)));
         }
         if seen_of.claim.is_none() {
@@ -126,7 +126,22 @@ fn staged(backup: &VolumeBackup, run: &Run, world: &World, seen: &Observed) -> R
 
 /// Whether the snapshots of all claims can be used.
 fn are_ready(run: &Run, seen: &Observed) -> bool {
-    (0..run.claims.len()).all(|index| seen.staging.get(index).and_then(ready_snapshot).is_some())
+    (0..run.claims.len()).all(|index| seen.staging.get(index).is_some_and(has_snapshot))
+}
+
+/// Whether the snapshot of a claim can be used: only then is a twin made of it.
+pub fn has_snapshot(seen: &SeenStaging) -> bool {
+    ready_snapshot(seen).is_some()
+}
+
+/// Whether its twin can be used: only then is a staging claim made of it.
+pub fn has_twin(seen: &SeenStaging) -> bool {
+    seen.twin.as_ref().is_some_and(is_ready)
+}
+
+/// Whether the next thing to make is a copy of the claim, its snapshot or its staging claim: that takes a look at it.
+pub fn makes_a_copy(seen: &SeenStaging) -> bool {
+    seen.snapshot.is_none() || (seen.claim.is_none() && has_twin(seen))
 }
 
 /// Driver and handle of a snapshot that can be used.
