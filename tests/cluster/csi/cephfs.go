@@ -117,19 +117,29 @@ func (c *cephfs) fill(v volume, path string) (filling, error) {
 	if v.Shallow {
 		return filling{grow: func() {}, release: func() {}}, nil
 	}
-	// What was deleted a moment ago still counts until it is written down.
-	if err := run("btrfs", "filesystem", "sync", path); err != nil {
+	limit := v.Bytes
+	// What was being written when the limit was set, and is deleted since, would be free again.
+	lower := func() error {
+		// What was deleted a moment ago still counts until it is written down.
+		if err := run("btrfs", "filesystem", "sync", path); err != nil {
+			return err
+		}
+		used, err := c.used(v, path)
+		if err != nil || used+spare >= limit {
+			return err
+		}
+		limit = used + spare
+		return c.limit(v, limit)
+	}
+	if err := lower(); err != nil {
 		return filling{}, err
 	}
-	used, err := c.used(v, path)
-	if err != nil {
-		return filling{}, err
+	grow := func() {
+		if err := lower(); err != nil {
+			log.Printf("cannot keep volume %s full: %v", v.ID, err)
+		}
 	}
-	if err := c.limit(v, used+spare); err != nil {
-		return filling{}, err
-	}
-	// The limit holds whatever is deleted.
-	return filling{grow: func() {}, release: func() {
+	return filling{grow: grow, release: func() {
 		if err := c.limit(v, v.Bytes); err != nil {
 			log.Printf("cannot give volume %s its space back: %v", v.ID, err)
 		}
