@@ -169,7 +169,9 @@ fn declare(index: usize, repositories: &str) -> App {
     namespace(&namespace_of);
     apply(&app(&namespace_of, "app", "ceph-block"));
     running(&namespace_of, "app");
-    let spec = "spec: {retries: 0, shrinkGuard: 0%, repositoryRefs: [{name: locks}], ";
+    // A kubelet that is killed between taking a volume from its pod and from its node forgets the latter, and the driver
+    // does not delete what is in use: the run ends when it has waited for as long as staging may take.
+    let spec = "spec: {retries: 0, shrinkGuard: 0%, stagingTimeout: 2m, repositoryRefs: [{name: locks}], ";
     apply(&backup(&namespace_of, "app").replace("spec: {", spec));
     App {
         data: mounted_at(&namespace_of, "app"),
