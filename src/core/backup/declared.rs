@@ -24,7 +24,8 @@ use crate::{
 };
 
 use super::{
-    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, holder, hooks, others, results,
+    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, direct, holder, hooks, others,
+    results,
     steps::{SNAPSHOTTING, write_or_wait},
     turn,
 };
@@ -252,6 +253,7 @@ fn start(
         attempt_started_at: now,
         attempt: 1,
         claims: declaration.readings.iter().map(|reading| reading.claim.clone()).collect(),
+        direct: direct::is_declared(&backup.spec),
         group: declaration.group.clone(),
         repositories: which.iter().map(|index| declaration.repositories[*index].key.clone()).collect(),
         results: vec![],
@@ -326,7 +328,9 @@ fn declaration(backup: &VolumeBackup, world: &World, seen: &Observed) -> Result<
         });
     }
     declaration.readings = readings(backup, seen)?;
-    declaration.group = group::choose(spec, &mut declaration.readings, &seen.group_classes);
+    if !direct::is_declared(spec) {
+        declaration.group = group::choose(spec, &mut declaration.readings, &seen.group_classes);
+    }
     Ok(declaration)
 }
 
@@ -336,11 +340,11 @@ fn supported(spec: &VolumeBackupSpec, world: &World) -> Result<(), Problem> {
         let message = "spec.hooks is switched off for this cluster: set hooks.enabled: true in the chart's values, or remove the field";
         return Err(Problem::new(Reason::NotSupported, message));
     }
-    if spec.method.is_some_and(|method| method != BackupMethod::Snapshot) {
-        let message = "this version does not have method (other than Snapshot): remove the field";
+    if spec.method == Some(BackupMethod::Clone) {
+        let message = "this version does not have method: Clone: remove the field, and snapshots are used";
         return Err(Problem::new(Reason::NotSupported, message));
     }
-    Ok(())
+    direct::check(spec, world)
 }
 
 fn repository(
@@ -358,6 +362,9 @@ fn repository(
         return Err(Halt::Suspended(format!("{name} is readOnly: nothing is backed up into it")));
     }
     let spec = &backup.spec;
+    if direct::is_declared(spec) {
+        direct::check_repository(&seen.key, of)?;
+    }
     let namespace = backup.namespace().unwrap_or_default();
     let scope = Scope { namespace: &namespace, name: &backup.name_any(), cluster: &world.cluster };
     job::check(&job::merge_mover(of.mover.as_ref(), spec.mover.as_ref()))?;
@@ -420,6 +427,9 @@ fn reading(backup: &VolumeBackup, seen: &Observed, name: &str) -> Result<Reading
         let message = format!("the claim {name} has no volume yet: wait, or see its events");
         return Err(Halt::Waiting(Problem::new(Reason::ClaimPending, message)));
     };
+    if direct::is_declared(&backup.spec) {
+        return Ok(driver::in_place(claim, volume)?);
+    }
     Ok(driver::reading(claim, volume, &seen.classes, &backup.spec)?)
 }
 

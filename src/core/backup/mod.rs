@@ -8,6 +8,7 @@ mod attempt;
 mod cache;
 mod clean;
 mod declared;
+mod direct;
 mod executed;
 mod guard;
 mod holder;
@@ -49,6 +50,7 @@ use crate::{
 
 pub use cache::{cache_of, cache_of_run, keeps};
 pub use declared::{claim_names, repository_keys};
+pub use direct::{home, is_declared as is_direct};
 pub use executed::executed;
 pub(crate) use holder::age;
 pub use holder::{confirm, taken};
@@ -81,6 +83,8 @@ pub struct World {
     pub image: Image,
     /// Whether commands may be run in apps' pods.
     pub hooks: bool,
+    /// Whether movers may run beside apps.
+    pub direct: bool,
 }
 
 /// What was seen.
@@ -106,7 +110,7 @@ pub struct Observed {
     pub movers: Vec<SeenMover>,
     /// Staged volumes that still exist although their claims may be gone.
     pub volumes: Vec<PersistentVolume>,
-    /// The pods of the app's namespace, while hooks are due.
+    /// The pods of the app's namespace, while hooks are due or a mover is to run beside them.
     pub pods: Vec<Pod>,
     /// Why the API does not take a snapshot for which the app is held still.
     pub refused: Option<Problem>,
