@@ -40,7 +40,6 @@ enum Command {
 
 /// What the operator is told at its start.
 #[derive(clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 struct ControllerArgs {
     /// The operator's own namespace, in which data is moved.
     #[arg(long, env = "STRONGROOM_NAMESPACE", default_value = "strongroom-system")]
@@ -73,9 +72,6 @@ struct ControllerArgs {
     /// Whether VolumeBackups may have commands run in their apps' pods.
     #[arg(long, env = "STRONGROOM_HOOKS", default_value_t = false, action = clap::ArgAction::Set)]
     hooks: bool,
-    /// Whether movers may run beside the apps whose claims are backed up without a snapshot.
-    #[arg(long, env = "STRONGROOM_DIRECT", default_value_t = false, action = clap::ArgAction::Set)]
-    direct: bool,
     /// Log as JSON instead of text.
     #[arg(long, env = "STRONGROOM_LOG_JSON")]
     log_json: bool,
@@ -96,7 +92,6 @@ impl From<ControllerArgs> for Settings {
             movers: args.movers,
             restart: args.restart,
             hooks: args.hooks,
-            direct: args.direct,
         }
     }
 }

@@ -38,7 +38,6 @@ imagePullSecrets: [{name: one}, {name: two}]
 fullnameOverride: vault
 movers: 9
 hooks: {enabled: true}
-direct: {enabled: true}
 log: {level: debug, format: json}
 resources: {requests: {cpu: 1}}
 serviceAccount: {annotations: {role: backup}}
@@ -98,7 +97,6 @@ fn values_that_do_not_exist_are_refused() {
         "movers: four",
         "hooks: true",
         "hooks: {enabled: 'yes'}",
-        "direct: true",
         "imagePullSecrets: [registry]",
         "log: {format: xml}",
         "serviceMonitor: {enabled: 'yes'}",
@@ -163,25 +161,18 @@ fn nothing_runs_in_an_apps_namespace() {
     }
 }
 
-/// Commands in apps' pods are run, and Jobs created beside them, only where that is switched on.
+/// Commands in apps' pods are run only where that is switched on.
 #[test]
-fn beside_apps_it_does_only_what_is_allowed() {
+fn commands_are_run_only_where_that_is_allowed() {
     let rules = |values: &str| {
         let rendered = documents(&with_values(values, &[]));
         let mut rules = find(&rendered, "ClusterRole")["rules"].as_array().unwrap().clone();
-        let beside = ["pods/exec", "jobs", "pods/log"];
-        let concerns = |text: &Value| beside.contains(&text.as_str().unwrap());
-        rules.retain(|rule| rule["resources"].as_array().unwrap().iter().any(concerns));
-        Value::from(rules)
+        rules.retain(|rule| rule["resources"].as_array().unwrap().iter().any(|text| text == "pods/exec"));
+        rules
     };
-    assert_eq!(rules("{}"), serde_json::json!([]));
+    assert_eq!(rules("{}"), Vec::<Value>::new());
     let allowed = serde_json::json!([{"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]}]);
-    assert_eq!(rules("hooks: {enabled: true}"), allowed);
-    let allowed = serde_json::json!([
-        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "create", "delete"]},
-        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-    ]);
-    assert_eq!(rules("direct: {enabled: true}"), allowed);
+    assert_eq!(Value::from(rules("hooks: {enabled: true}")), allowed);
 }
 
 #[test]

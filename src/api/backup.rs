@@ -162,10 +162,9 @@ pub enum BackupMethod {
     /// From a CSI snapshot.
     #[default]
     Snapshot,
-    /// From a clone of the volume. This version does not have it.
+    /// From a clone of the volume.
     Clone,
-    /// From the volume itself, while the app runs: not crash-consistent. By a pod in the app's namespace, where the chart
-    /// allows it (`direct.enabled`), into a `ResticRepository` that is reached over the network.
+    /// From the volume itself, while the app runs: not crash-consistent.
     Direct,
 }
 
@@ -302,9 +301,6 @@ pub struct Run {
     pub attempt: u32,
     /// The claims that are backed up together.
     pub claims: Vec<String>,
-    /// Whether they are read where they are, without a snapshot.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub direct: bool,
     /// By what they are snapshotted as one; none where each has a snapshot of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<RunGroup>,

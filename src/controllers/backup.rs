@@ -166,7 +166,6 @@ impl Look<'_> {
             namespace: self.ctx.namespace.clone(),
             image: self.ctx.image.clone(),
             hooks: self.ctx.hooks,
-            direct: self.ctx.direct,
         };
         let begun = Instant::now();
         for who in backup::with_places([&self.backup], self.ctx.now()) {
@@ -196,7 +195,7 @@ impl Look<'_> {
                         created => created?,
                     }
                 }
-                Step::Credentials(index) => self.credentials(index, &world).await?,
+                Step::Credentials(index) => self.credentials(index).await?,
                 Step::Release(volume) => {
                     self.memo.forget(&volume);
                     children::release(self.ctx, &volume).await?;
@@ -289,7 +288,7 @@ impl Look<'_> {
     }
 
     /// Creates the Secret with the credentials for the run's repository of this index.
-    async fn credentials(&mut self, index: usize, world: &World) -> Result<(), Problem> {
+    async fn credentials(&mut self, index: usize) -> Result<(), Problem> {
         let Some(run) = self.status().run else { return Ok(()) };
         let Some(key) = run.repositories.get(index) else { return Ok(()) };
         let (namespace, name) = (self.backup.namespace().unwrap_or_default(), self.backup.name_any());
@@ -298,8 +297,7 @@ impl Look<'_> {
                 let owner = backup::owner(&self.backup);
                 let name = backup::credentials_name(&run.id, index);
                 self.memo.forget(&name);
-                let home = backup::home(&self.backup, &run, world);
-                let secret = job::credentials_secret(&name, home, &owner, &run.id, &opened.variables);
+                let secret = job::credentials_secret(&name, &self.ctx.namespace, &owner, &run.id, &opened.variables);
                 children::create(self.ctx, backup::Child::Credentials(Box::new(secret)), &owner.uid).await
             }
             Err(problem) => {

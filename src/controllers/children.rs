@@ -42,14 +42,9 @@ pub(crate) async fn delete(ctx: &Context, child: Child) -> Result<(), Problem> {
     }
 }
 
-/// An owner's Secret in this namespace without its values, which nobody needs to see that only deletes it.
-pub(crate) async fn secret(
-    ctx: &Context,
-    namespace: &str,
-    name: &str,
-    owner_uid: &str,
-) -> Result<Option<Secret>, Problem> {
-    let found = ctx.api::<Secret>(namespace).get_metadata_opt(name).await;
+/// An owner's Secret in the operator's namespace without its values, which nobody needs to see that only deletes it.
+pub(crate) async fn secret(ctx: &Context, name: &str, owner_uid: &str) -> Result<Option<Secret>, Problem> {
+    let found = ctx.own::<Secret>().get_metadata_opt(name).await;
     let found = found.map_err(|error| cluster::problem::<Secret>("read", name, &error))?;
     let found = found.filter(|found| names::belongs_to(found.metadata.labels.as_ref(), owner_uid));
     Ok(found.map(|found| Secret { metadata: found.metadata, ..Secret::default() }))

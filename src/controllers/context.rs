@@ -72,8 +72,6 @@ pub struct Context {
     pub restart: bool,
     /// Whether commands may be run in apps' pods.
     pub hooks: bool,
-    /// Whether movers may run beside apps.
-    pub direct: bool,
     /// Who may move data now.
     pub queue: Arc<Queue>,
     /// Has what vanished objects left behind looked for.

@@ -35,12 +35,12 @@ pub(crate) struct Errand<'a> {
 
 /// What is there of an owner's errand.
 pub(crate) async fn observe(ctx: &Context, name: &str, owner_uid: &str) -> Result<Seen, Problem> {
-    let (job, state) = jobs::observe(ctx, &ctx.namespace, name, owner_uid).await?;
+    let (job, state) = jobs::observe(ctx, name, owner_uid).await?;
     let unlocking = match &job {
         Some(job) => jobs::observe_unlocking(ctx, job, &state, owner_uid).await?,
         None => MoverState::Absent,
     };
-    Ok(Seen { credentials: children::secret(ctx, &ctx.namespace, name, owner_uid).await?, job, state, unlocking })
+    Ok(Seen { credentials: children::secret(ctx, name, owner_uid).await?, job, state, unlocking })
 }
 
 /// Does the next step of an errand. The variables are asked for only where the Secret is created.
@@ -69,7 +69,6 @@ where
                 task: &errand.task,
                 credentials: errand.name,
                 mounts: &[],
-                node: None,
                 slot: None,
                 repository_volume: errand.volume,
                 mover: &errand.mover,

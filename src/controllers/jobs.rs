@@ -21,17 +21,12 @@ use crate::{
     },
 };
 
-/// Looks at an owner's Job in this namespace and at its pod.
-pub async fn observe(
-    ctx: &Context,
-    namespace: &str,
-    name: &str,
-    owner_uid: &str,
-) -> Result<(Option<Job>, MoverState), Problem> {
-    let Some(job) = cluster::get_owned(&ctx.api::<Job>(namespace), name, owner_uid).await? else {
+/// Looks at an owner's Job in the operator's namespace and at its pod.
+pub async fn observe(ctx: &Context, name: &str, owner_uid: &str) -> Result<(Option<Job>, MoverState), Problem> {
+    let Some(job) = cluster::get_owned(&ctx.own::<Job>(), name, owner_uid).await? else {
         return Ok((None, MoverState::Absent));
     };
-    let pod = pod_of(ctx, &job).await?;
+    let pod = pod_of(ctx, name, job.metadata.uid.as_deref().unwrap_or_default()).await?;
     let mut state = mover_state::of(&job, pod.as_ref(), ctx.now());
     if let (MoverState::Running { .. }, Some(pod)) = (&state, &pod) {
         match last_told(ctx, pod).await {
@@ -54,8 +49,7 @@ pub async fn observe_unlocking(
         return Ok(MoverState::Absent);
     }
     let name = unlock::job_name(&mover.name_any());
-    let namespace = mover.namespace().unwrap_or_default();
-    let state = observe(ctx, &namespace, &name, owner_uid).await?.1;
+    let state = observe(ctx, &name, owner_uid).await?.1;
     if let Some(why) = unlock::failed(&state) {
         tracing::warn!(job = name, "the lock of a mover that was killed is left until it is 30 minutes old: {why}");
     }
@@ -63,11 +57,10 @@ pub async fn observe_unlocking(
 }
 
 /// The pod of a Job: by the Job's uid, as the pod of a deleted one of the same name may still be there, with its answer.
-async fn pod_of(ctx: &Context, job: &Job) -> Result<Option<Pod>, Problem> {
-    let (namespace, uid) = (job.namespace().unwrap_or_default(), job.uid().unwrap_or_default());
+async fn pod_of(ctx: &Context, job: &str, uid: &str) -> Result<Option<Pod>, Problem> {
     let params = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
-    let pods = ctx.api::<Pod>(&namespace).list(&params).await;
-    let pods = pods.map_err(|error| cluster::problem::<Pod>("list", &job.name_any(), &error))?;
+    let pods = ctx.own::<Pod>().list(&params).await;
+    let pods = pods.map_err(|error| cluster::problem::<Pod>("list", job, &error))?;
     Ok(pods.items.into_iter().next())
 }
 
@@ -79,6 +72,6 @@ async fn last_told(ctx: &Context, pod: &Pod) -> Option<Told> {
         return None;
     }
     let params = LogParams { container: Some(CONTAINER.to_owned()), tail_lines: Some(5), ..LogParams::default() };
-    let log = ctx.api::<Pod>(&pod.namespace()?).logs(pod.metadata.name.as_deref()?, &params).await.ok()?;
+    let log = ctx.own::<Pod>().logs(pod.metadata.name.as_deref()?, &params).await.ok()?;
     log.lines().rev().find_map(|line| serde_json::from_str(line).ok())
 }

@@ -51,8 +51,6 @@ pub struct Settings {
     pub restart: bool,
     /// Whether commands may be run in apps' pods.
     pub hooks: bool,
-    /// Whether movers may run beside apps.
-    pub direct: bool,
 }
 
 /// Why the controller ended.
@@ -136,7 +134,6 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         fingerprints,
         restart: settings.restart,
         hooks: settings.hooks,
-        direct: settings.direct,
         queue,
         sweep: tokio::sync::Notify::new(),
         forgotten: tokio::sync::Notify::new(),

@@ -14,11 +14,7 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{PersistentVolumeClaim, Secret},
 };
-use kube::{
-    Api, Resource, ResourceExt,
-    api::ListParams,
-    core::{NamespaceResourceScope, PartialObjectMeta},
-};
+use kube::{Api, Resource, ResourceExt, api::ListParams, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -75,8 +71,8 @@ pub(crate) async fn run(ctx: Arc<Context>) {
 
 /// Deletes what can go now. Returns how much is left over.
 async fn sweep(ctx: &Context) -> Result<usize, Problem> {
-    let jobs: Vec<PartialObjectMeta<Job>> = list(home(ctx)).await?;
-    let secrets: Vec<PartialObjectMeta<Secret>> = list(home(ctx)).await?;
+    let jobs: Vec<PartialObjectMeta<Job>> = list(ctx.own()).await?;
+    let secrets: Vec<PartialObjectMeta<Secret>> = list(ctx.own()).await?;
     let claims: Vec<PartialObjectMeta<PersistentVolumeClaim>> = list(ctx.own()).await?;
     let claims: Vec<_> = claims.into_iter().filter(|claim| !is_kept(ctx, claim)).collect();
     let snapshots: Vec<PartialObjectMeta<VolumeSnapshot>> = list(Api::all(ctx.client.clone())).await?;
@@ -105,14 +101,15 @@ async fn sweep(ctx: &Context) -> Result<usize, Problem> {
         .collect();
     let garbage = garbage(&all, &owners);
     let go = |rank: usize, labels: &BTreeMap<String, String>| garbage.may_go(&Child { rank, labels });
-    delete(ctx, &jobs, |labels| go(0, labels)).await?;
-    delete(ctx, &secrets, |labels| go(1, labels)).await?;
-    delete(ctx, &claims, |labels| go(2, labels)).await?;
-    delete(ctx, &twins, |labels| go(3, labels)).await?;
-    for content in contents.iter().filter(|content| go(4, content.labels())) {
-        cluster::delete_by_metadata(&ctx.global::<VolumeSnapshotContent>(), &content.metadata).await?;
+    delete(ctx.own(), &jobs, |labels| go(0, labels)).await?;
+    delete(ctx.own(), &secrets, |labels| go(1, labels)).await?;
+    delete(ctx.own(), &claims, |labels| go(2, labels)).await?;
+    delete(ctx.own(), &twins, |labels| go(3, labels)).await?;
+    delete(ctx.global(), &contents, |labels| go(4, labels)).await?;
+    for snapshot in snapshots.iter().filter(|snapshot| go(5, snapshot.labels())) {
+        let api = ctx.api::<VolumeSnapshot>(&snapshot.namespace().unwrap_or_default());
+        delete(api, std::slice::from_ref(snapshot), |_| true).await?;
     }
-    delete(ctx, &snapshots, |labels| go(5, labels)).await?;
     for (version, group) in groups.iter().filter(|(_, of)| of.labels.as_ref().is_some_and(|labels| go(6, labels))) {
         Groups::new(&ctx.client, *version, group.namespace.as_deref()).delete(group).await?;
     }
@@ -154,24 +151,15 @@ where
     }
 }
 
-/// Where movers and their credentials are.
-fn home<K>(ctx: &Context) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    if ctx.direct { Api::all(ctx.client.clone()) } else { ctx.own() }
-}
-
 async fn delete<K>(
-    ctx: &Context,
+    api: Api<K>,
     objects: &[PartialObjectMeta<K>],
     may_go: impl Fn(&BTreeMap<String, String>) -> bool,
 ) -> Result<(), Problem>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     for object in objects.iter().filter(|object| may_go(object.labels())) {
-        let api: Api<K> = ctx.api(&object.namespace().unwrap_or_default());
         cluster::delete_by_metadata(&api, &object.metadata).await?;
     }
     Ok(())

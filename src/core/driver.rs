@@ -20,9 +20,6 @@ const DEFAULT_CLASS: &str = "snapshot.storage.kubernetes.io/is-default-class";
 const RBD: &str = "rbd.csi.ceph.com";
 const CEPHFS: &str = "cephfs.csi.ceph.com";
 
-/// Why a block volume is not read.
-const BLOCK: &str = "is a block device without files: back it up from inside of the app";
-
 /// How a claim is read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
@@ -30,8 +27,8 @@ pub struct Reading {
     pub claim: String,
     /// CSI driver of its volume.
     pub driver: String,
-    /// The `VolumeSnapshotClass`; none where the volume is read where it is.
-    pub snapshot_class: Option<String>,
+    /// The `VolumeSnapshotClass`.
+    pub snapshot_class: String,
     /// Storage class of the staging claim.
     pub storage_class: String,
     /// Access modes of the staging claim.
@@ -48,7 +45,7 @@ impl Reading {
         ClaimStatus {
             name: self.claim.clone(),
             driver: self.driver.clone(),
-            volume_snapshot_class_name: self.snapshot_class.clone(),
+            volume_snapshot_class_name: Some(self.snapshot_class.clone()),
             access_mode: self.access_modes.join(", "),
             reason: self.reason.clone(),
         }
@@ -69,12 +66,10 @@ pub fn reading(
         |what: &str| Problem::new(Reason::VolumeUnsupported, format!("the volume of claim {name} {what}"));
     let volume_spec = volume.spec.clone().unwrap_or_default();
     let Some(csi) = volume_spec.csi else {
-        return Err(unsupported(
-            "is not a CSI volume, so it cannot be snapshotted: move the data to a CSI class, or use method: Direct",
-        ));
+        return Err(unsupported("is not a CSI volume, so it cannot be snapshotted: move the data to a CSI class"));
     };
     if volume_spec.volume_mode.as_deref() == Some("Block") {
-        return Err(unsupported(BLOCK));
+        return Err(unsupported("is a block device without files: back it up from inside of the app"));
     }
     let (class, class_reason) = snapshot_class(&csi.driver, classes, spec.volume_snapshot_class_name.as_deref())?;
     let claim_spec = claim.spec.clone().unwrap_or_default();
@@ -101,38 +96,11 @@ pub fn reading(
     Ok(Reading {
         claim: name,
         driver: csi.driver,
-        snapshot_class: Some(class),
+        snapshot_class: class,
         storage_class,
         access_modes,
         capacity,
         reason: format!("{mode_reason}; {class_reason}"),
-    })
-}
-
-/// How a bound claim is read where it is, while its app runs.
-///
-/// Errors: `VolumeUnsupported` for what has no files, and for what no second pod can have.
-pub fn in_place(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Result<Reading, Problem> {
-    let (name, spec) = (claim.name_any(), volume.spec.clone().unwrap_or_default());
-    let unsupported =
-        |what: &str| Problem::new(Reason::VolumeUnsupported, format!("the volume of claim {name} {what}"));
-    if spec.volume_mode.as_deref() == Some("Block") {
-        return Err(unsupported(BLOCK));
-    }
-    let access_modes = claim.spec.as_ref().and_then(|spec| spec.access_modes.clone()).unwrap_or_default();
-    if access_modes.iter().any(|mode| mode == "ReadWriteOncePod") {
-        return Err(unsupported("is ReadWriteOncePod, which no second pod can mount: use method: Snapshot"));
-    }
-    let kind = [spec.nfs.map(|_| "nfs"), spec.host_path.map(|_| "hostPath"), spec.local.map(|_| "local")];
-    let driver = spec.csi.map(|csi| csi.driver).or_else(|| kind.into_iter().flatten().next().map(str::to_owned));
-    Ok(Reading {
-        claim: name,
-        driver: driver.unwrap_or_default(),
-        snapshot_class: None,
-        storage_class: claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone()).unwrap_or_default(),
-        access_modes,
-        capacity: Quantity::default(),
-        reason: "method: Direct: read where it is, while the app writes; not crash-consistent".to_owned(),
     })
 }
 
@@ -302,7 +270,7 @@ mod tests {
             let reading = reading.unwrap();
             format!(
                 "{} {} {:?}: {}",
-                reading.snapshot_class.unwrap_or_default(),
+                reading.snapshot_class,
                 reading.access_modes.join(","),
                 reading.capacity.0,
                 reading.reason

@@ -94,7 +94,7 @@ mod tests {
         Reading {
             claim: "config".to_owned(),
             driver: driver.to_owned(),
-            snapshot_class: Some("csi-ceph-blockpool".to_owned()),
+            snapshot_class: "csi-ceph-blockpool".to_owned(),
             storage_class: "ceph-block".to_owned(),
             access_modes: vec!["ReadWriteOnce".to_owned()],
             capacity: Quantity("1Gi".to_owned()),

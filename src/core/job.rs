@@ -7,9 +7,9 @@ use k8s_openapi::{
     api::{
         batch::v1::{Job, JobSpec},
         core::v1::{
-            Affinity, Capabilities, Container, EmptyDirVolumeSource, EnvFromSource, EnvVar, NodeAffinity, NodeSelector,
-            NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec,
-            PodTemplateSpec, SeccompProfile, Secret, SecretEnvSource, SecurityContext, Volume, VolumeMount,
+            Capabilities, Container, EmptyDirVolumeSource, EnvFromSource, EnvVar, PersistentVolumeClaimVolumeSource,
+            PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, Secret, SecretEnvSource, SecurityContext,
+            Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
@@ -47,7 +47,7 @@ pub struct Image {
 /// A claim that the mover mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// Name of the claim in the Job's namespace.
+    /// Name of the claim in the operator's namespace.
     pub claim: String,
     /// Where it is mounted.
     pub path: String,
@@ -60,7 +60,7 @@ pub struct Mount {
 pub struct MoverJob<'a> {
     /// Name of the Job.
     pub name: &'a str,
-    /// Its namespace.
+    /// The operator's namespace.
     pub namespace: &'a str,
     /// The object that it works for.
     pub owner: &'a Owner,
@@ -76,8 +76,6 @@ pub struct MoverJob<'a> {
     pub mounts: &'a [Mount],
     /// The volume that holds the repositories.
     pub repository_volume: Option<&'a RepositoryVolume>,
-    /// The only node on which it can run, where there is one.
-    pub node: Option<&'a str>,
     /// Its slot, of which a node has one at a time, see [`slots`].
     pub slot: Option<&'a str>,
     /// How movers run.
@@ -104,7 +102,7 @@ pub fn mover_job(job: &MoverJob<'_>) -> Job {
         node_selector: (!job.mover.node_selector.is_empty()).then(|| job.mover.node_selector.clone()),
         tolerations: (!job.mover.tolerations.is_empty()).then(|| job.mover.tolerations.clone()),
         priority_class_name: job.mover.priority_class_name.clone(),
-        affinity: job.slot.map(slots::affinity).or_else(|| job.node.map(on_node)),
+        affinity: job.slot.map(slots::affinity),
         security_context: Some(pod_security(job.mover)),
         ..PodSpec::default()
     };
@@ -132,24 +130,6 @@ pub fn mover_job(job: &MoverJob<'_>) -> Job {
             job.deadline_seconds,
         )),
         ..Job::default()
-    }
-}
-
-/// Keeps a pod on the node of this name, as the pods of a DaemonSet are kept on theirs.
-fn on_node(name: &str) -> Affinity {
-    let field = NodeSelectorRequirement {
-        key: "metadata.name".to_owned(),
-        operator: "In".to_owned(),
-        values: Some(vec![name.to_owned()]),
-    };
-    let term = NodeSelectorTerm { match_fields: Some(vec![field]), ..NodeSelectorTerm::default() };
-    let required = NodeSelector { node_selector_terms: vec![term] };
-    Affinity {
-        node_affinity: Some(NodeAffinity {
-            required_during_scheduling_ignored_during_execution: Some(required),
-            ..NodeAffinity::default()
-        }),
-        ..Affinity::default()
     }
 }
 

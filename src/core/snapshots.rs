@@ -88,7 +88,7 @@ impl Staging<'_> {
         VolumeSnapshot {
             metadata: self.app_metadata(self.snapshot_name(), backup),
             spec: VolumeSnapshotSpec {
-                volume_snapshot_class_name: reading.snapshot_class.clone(),
+                volume_snapshot_class_name: Some(reading.snapshot_class.clone()),
                 source: VolumeSnapshotSource {
                     persistent_volume_claim_name: Some(reading.claim.clone()),
                     volume_snapshot_content_name: None,
@@ -207,7 +207,7 @@ mod tests {
         let reading = Reading {
             claim: "config".to_owned(),
             driver: "rook-ceph.cephfs.csi.ceph.com".to_owned(),
-            snapshot_class: Some("csi-ceph-filesystem".to_owned()),
+            snapshot_class: "csi-ceph-filesystem".to_owned(),
             storage_class: "ceph-filesystem".to_owned(),
             access_modes: vec!["ReadOnlyMany".to_owned()],
             capacity: Quantity("1Gi".to_owned()),

@@ -42,8 +42,6 @@ pub const CLUSTER_TAG: &str = "cluster=";
 /// The tag that keeps mode and owner of the volume's root directory, which is not itself in a snapshot:
 /// `root=<octal mode>:<uid>:<gid>`.
 pub const ROOT_TAG: &str = "root=";
-/// The tag of a snapshot of files that were in use while they were read.
-pub const DIRECT_TAG: &str = "direct";
 
 /// What a mover is to do.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]

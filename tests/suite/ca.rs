@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::{
     apps::nothing_left,
-    rest,
     support::{SOON, apply, beside_others, condition, eventually, get, kubectl, namespace, ready},
     tls::Authority,
 };
@@ -16,6 +15,25 @@ fn secret(namespace: &str, name: &str, data: &Value) {
     let object = json!({"apiVersion": "v1", "kind": "Secret",
         "metadata": {"name": name, "namespace": namespace}, "stringData": data});
     apply(&object.to_string());
+}
+
+/// A rest-server that shows the certificate of the Secret `tls`, under a Service.
+fn server(name: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {PLACE}}}\nspec:\n  \
+         selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    \
+         spec:\n      automountServiceAccountToken: false\n      terminationGracePeriodSeconds: 1\n      \
+         securityContext: {{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {{type: RuntimeDefault}}}}\n      \
+         containers:\n        - name: app\n          image: localhost/strongroom-test:dev\n          \
+         imagePullPolicy: Never\n          command: [/bin/rest-server, --no-auth, --path, /tmp/data, --listen, \
+         ':8000', --tls, --tls-cert, /tls/tls.crt, --tls-key, /tls/tls.key]\n          \
+         readinessProbe: {{tcpSocket: {{port: 8000}}, periodSeconds: 1}}\n          \
+         volumeMounts: [{{name: tls, mountPath: /tls}}, {{name: data, mountPath: /tmp}}]\n          \
+         securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}\n      \
+         volumes: [{{name: tls, secret: {{secretName: tls}}}}, {{name: data, emptyDir: {{}}}}]\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {PLACE}}}\n\
+         spec: {{selector: {{app: {name}}}, ports: [{{port: 8000}}]}}\n"
+    )
 }
 
 /// Waits until the object is not ready for this reason, with a message that says all this.
@@ -33,7 +51,7 @@ fn a_private_ca_is_read_noticed_and_trusted() {
     let authority = Authority::new(&format!("rest.{PLACE}.svc"));
     secret(PLACE, "tls", &json!({"tls.crt": authority.certificate, "tls.key": authority.key}));
     secret(PLACE, "restic", &json!({"RESTIC_PASSWORD": "canary-ca"}));
-    apply(&rest::server(PLACE, true));
+    apply(&server("rest"));
     let repository = |ca: &Value| {
         let spec = json!({"url": format!("rest:https://rest.{PLACE}.svc:8000/shared"), "ca": ca,
             "credentials": {"secretRef": {"name": "restic"}}});

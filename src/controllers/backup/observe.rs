@@ -94,7 +94,7 @@ impl Observer<'_> {
 
     /// What a run's copies and movers are made of, as far as one is to be made.
     async fn sources(&mut self, run: &Run) -> Result<(), Problem> {
-        if run.direct || self.seen.staging.iter().any(makes_a_copy) {
+        if self.seen.staging.iter().any(makes_a_copy) {
             self.seen.claims = self.claims(&run.claims).await?;
             self.classes().await?;
         }

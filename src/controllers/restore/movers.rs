@@ -26,9 +26,8 @@ fn name_of(run: &str, which: Which) -> String {
 /// What there is of a mover.
 pub(super) async fn observe(ctx: &Context, run: &str, owner_uid: &str, which: Which) -> Result<Mover, Problem> {
     let name = name_of(run, which);
-    let (found, state) = jobs::observe(ctx, &ctx.namespace, &name, owner_uid).await?;
-    let has_credentials =
-        state == MoverState::Absent && children::secret(ctx, &ctx.namespace, &name, owner_uid).await?.is_some();
+    let (found, state) = jobs::observe(ctx, &name, owner_uid).await?;
+    let has_credentials = state == MoverState::Absent && children::secret(ctx, &name, owner_uid).await?.is_some();
     Ok(Mover { state, ended: found.as_ref().and_then(ended), has_credentials })
 }
 
@@ -61,7 +60,6 @@ pub(super) async fn start(
         task,
         credentials: &name,
         mounts,
-        node: None,
         slot: None,
         repository_volume: opened.spec.volume.as_ref(),
         mover: &job::merge_mover(opened.spec.mover.as_ref(), backup.spec.mover.as_ref()),
@@ -73,7 +71,7 @@ pub(super) async fn start(
 /// Deletes the Secret and then the Job, so that a Job never finds an older run's Secret.
 pub(super) async fn remove(ctx: &Context, seen: &Observed, which: Which) -> Result<(), Problem> {
     let (name, uid) = (name_of(&seen.run, which), &seen.owner.uid);
-    if let Some(secret) = children::secret(ctx, &ctx.namespace, &name, uid).await? {
+    if let Some(secret) = children::secret(ctx, &name, uid).await? {
         cluster::delete(&ctx.own(), &secret).await?;
     }
     let jobs = ctx.own::<Job>();

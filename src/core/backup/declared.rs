@@ -24,8 +24,7 @@ use crate::{
 };
 
 use super::{
-    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, direct, holder, hooks, others,
-    results,
+    BACKSTOP, Observed, Place, SeenRepository, Step, World, accept_command, accepted, holder, hooks, others, results,
     steps::{SNAPSHOTTING, write_or_wait},
     turn,
 };
@@ -253,7 +252,6 @@ fn start(
         attempt_started_at: now,
         attempt: 1,
         claims: declaration.readings.iter().map(|reading| reading.claim.clone()).collect(),
-        direct: direct::is_declared(&backup.spec),
         group: declaration.group.clone(),
         repositories: which.iter().map(|index| declaration.repositories[*index].key.clone()).collect(),
         results: vec![],
@@ -328,9 +326,7 @@ fn declaration(backup: &VolumeBackup, world: &World, seen: &Observed) -> Result<
         });
     }
     declaration.readings = readings(backup, seen)?;
-    if !direct::is_declared(spec) {
-        declaration.group = group::choose(spec, &mut declaration.readings, &seen.group_classes);
-    }
+    declaration.group = group::choose(spec, &mut declaration.readings, &seen.group_classes);
     Ok(declaration)
 }
 
@@ -340,11 +336,11 @@ fn supported(spec: &VolumeBackupSpec, world: &World) -> Result<(), Problem> {
         let message = "spec.hooks is switched off for this cluster: set hooks.enabled: true in the chart's values, or remove the field";
         return Err(Problem::new(Reason::NotSupported, message));
     }
-    if spec.method == Some(BackupMethod::Clone) {
-        let message = "this version does not have method: Clone: remove the field, and snapshots are used";
+    if spec.method.is_some_and(|method| method != BackupMethod::Snapshot) {
+        let message = "this version does not have method (other than Snapshot): remove the field";
         return Err(Problem::new(Reason::NotSupported, message));
     }
-    direct::check(spec, world)
+    Ok(())
 }
 
 fn repository(
@@ -362,9 +358,6 @@ fn repository(
         return Err(Halt::Suspended(format!("{name} is readOnly: nothing is backed up into it")));
     }
     let spec = &backup.spec;
-    if direct::is_declared(spec) {
-        direct::check_repository(&seen.key, of)?;
-    }
     let namespace = backup.namespace().unwrap_or_default();
     let scope = Scope { namespace: &namespace, name: &backup.name_any(), cluster: &world.cluster };
     job::check(&job::merge_mover(of.mover.as_ref(), spec.mover.as_ref()))?;
@@ -427,9 +420,6 @@ fn reading(backup: &VolumeBackup, seen: &Observed, name: &str) -> Result<Reading
         let message = format!("the claim {name} has no volume yet: wait, or see its events");
         return Err(Halt::Waiting(Problem::new(Reason::ClaimPending, message)));
     };
-    if direct::is_declared(&backup.spec) {
-        return Ok(driver::in_place(claim, volume)?);
-    }
     Ok(driver::reading(claim, volume, &seen.classes, &backup.spec)?)
 }
 

@@ -8,7 +8,6 @@ mod attempt;
 mod cache;
 mod clean;
 mod declared;
-mod direct;
 mod executed;
 mod guard;
 mod holder;
@@ -50,7 +49,6 @@ use crate::{
 
 pub use cache::{cache_of, cache_of_run, keeps};
 pub use declared::{claim_names, repository_keys};
-pub use direct::{home, is_declared as is_direct};
 pub use executed::executed;
 pub(crate) use holder::age;
 pub use holder::{confirm, taken};
@@ -83,8 +81,6 @@ pub struct World {
     pub image: Image,
     /// Whether commands may be run in apps' pods.
     pub hooks: bool,
-    /// Whether movers may run beside apps.
-    pub direct: bool,
 }
 
 /// What was seen.
@@ -110,7 +106,7 @@ pub struct Observed {
     pub movers: Vec<SeenMover>,
     /// Staged volumes that still exist although their claims may be gone.
     pub volumes: Vec<PersistentVolume>,
-    /// The pods of the app's namespace, while hooks are due or a mover is to run beside them.
+    /// The pods of the app's namespace, while hooks are due.
     pub pods: Vec<Pod>,
     /// Why the API does not take a snapshot for which the app is held still.
     pub refused: Option<Problem>,

@@ -22,12 +22,8 @@ use crate::{
 };
 
 use super::{
-    Child, Observed, SeenMover, Step, World,
-    attempt::deadline,
-    cache::cache_of_run,
-    credentials_name,
-    direct::{self, Beside, home},
-    guard, holder, job_name, known, others, owner, results, staging,
+    Child, Observed, SeenMover, Step, World, attempt::deadline, cache::cache_of_run, credentials_name, guard, holder,
+    job_name, known, others, owner, results, staging,
 };
 
 /// The shortest time that a mover gets, in seconds, however late it starts.
@@ -50,8 +46,7 @@ pub(super) fn start(
     if let Some(problem) = &mover.problem {
         return Err(problem.clone());
     }
-    // Beside an app there is no claim for it.
-    let cache = cache_of_run(backup, run, key, &state.0, &world.namespace).filter(|_| !run.direct);
+    let cache = cache_of_run(backup, run, key, &state.0, &world.namespace);
     if let Some(claim) = cache.as_ref().filter(|_| mover.cache.is_none()) {
         return Ok(Step::Create(Child::Claim(Box::new(claim.clone()))));
     }
@@ -62,12 +57,11 @@ pub(super) fn start(
     let scope = Scope { namespace, name: &backup.name_any(), cluster: &world.cluster };
     let targets = destination::targets(&state.0, scope, &run.claims)?;
     holder::confirm(key, noted(backup, key), &targets)?;
-    let beside = if run.direct { direct::beside(run, seen)? } else { Beside::default() };
-    let slot = mover.slot.filter(|_| !run.direct).map(|slot| slots::label(key, namespace, slot));
+    let slot = mover.slot.map(|slot| slots::label(key, namespace, slot));
     // One that is being deleted would keep the mover from its start.
     let is_going = mover.cache.as_ref().is_some_and(|claim| claim.metadata.deletion_timestamp.is_some());
     let cache = cache.filter(|_| !is_going).map(|claim| claim.name_any());
-    let job = mover_job(backup, run, world, (index, key), (state, &targets), (cache, slot.as_deref(), &beside), now);
+    let job = mover_job(backup, run, world, (index, key), (state, &targets), (cache, slot.as_deref()), now);
     Ok(Step::Create(Child::Job(Box::new(job))))
 }
 
@@ -77,7 +71,7 @@ fn mover_job(
     world: &World,
     (index, key): (usize, &RepositoryKey),
     ((spec, base), targets): (&(RepositorySpec, Option<String>), &[BackupTarget]),
-    (cache, slot, beside): (Option<String>, Option<&str>, &Beside),
+    (cache, slot): (Option<String>, Option<&str>),
     now: Time,
 ) -> Job {
     let owner = owner(backup);
@@ -87,8 +81,7 @@ fn mover_job(
         .enumerate()
         .filter_map(|(at, claim)| {
             let target = targets.iter().find(|target| target.claim == *claim)?;
-            let staged = || staging(&owner, &run.id, world, at).claim_name();
-            let claim = if run.direct { claim.clone() } else { staged() };
+            let claim = staging(&owner, &run.id, world, at).claim_name();
             Some(Mount { claim, path: target.path.clone(), read_only: true })
         })
         .collect();
@@ -101,7 +94,6 @@ fn mover_job(
     };
     let task = Task::Backup(BackupTask {
         run: run.id.clone(),
-        direct: run.direct,
         cluster: names::cluster_hash(&world.cluster),
         volumes: targets.iter().map(volume).collect(),
         create_under_base: base.clone().filter(|_| results::may_create(backup, key)),
@@ -120,17 +112,16 @@ fn mover_job(
     let left = (run.started_at + deadline(backup) - now).num_seconds();
     job::mover_job(&MoverJob {
         name: &job_name(&run.id, index),
-        namespace: home(backup, run, world),
+        namespace: &world.namespace,
         owner: &owner,
         run: &run.id,
         image: &world.image,
         task: &task,
         credentials: &credentials_name(&run.id, index),
         mounts: &mounts,
-        node: beside.node.as_deref(),
         slot,
         repository_volume: spec.volume.as_ref(),
-        mover: &beside.mover(job::merge_mover(spec.mover.as_ref(), backup.spec.mover.as_ref())),
+        mover: &job::merge_mover(spec.mover.as_ref(), backup.spec.mover.as_ref()),
         deadline_seconds: Some(left.max(SHORTEST_MOVER)),
     })
 }

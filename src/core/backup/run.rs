@@ -45,8 +45,7 @@ pub(super) fn stage(backup: &VolumeBackup, run: &Run, world: &World, seen: &Obse
     {
         return step;
     }
-    let staged = if run.direct { Ok(None) } else { staged(backup, run, world, seen) };
-    match staged {
+    match staged(backup, run, world, seen) {
         Ok(None) => {}
         Ok(Some(step)) => return in_time(backup, run, seen, step, now),
         Err(problem) => return fail(backup, run, seen, &problem, now),
@@ -256,7 +255,7 @@ pub(super) fn back_up(backup: &VolumeBackup, run: &Run, seen: &Observed, now: Ti
     }
     let staged = |seen: &SeenStaging| seen.claim.as_ref().is_some_and(volumes::is_bound);
     let node_is_full = held_up.as_deref().is_some_and(slots::is_full);
-    if !node_is_full && !run.direct && !seen.staging.iter().all(staged) {
+    if !node_is_full && !seen.staging.iter().all(staged) {
         // A class that waits for the first consumer binds only now.
         if is_late(backup, run, now) {
             let why = trouble(seen).unwrap_or_else(|| "the staging claim is not bound; see its events".to_owned());

@@ -120,7 +120,6 @@ pub(super) fn world() -> World {
         cluster: "cluster".to_owned(),
         namespace: NAMESPACE.to_owned(),
         image: Image { name: "strongroom:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] },
-        direct: true,
         hooks: true,
     }
 }
@@ -267,7 +266,7 @@ impl Cluster {
             repositories: self.repositories.clone(),
             place: self.place.clone(),
             refused: self.refused.clone(),
-            pods: if hooks_are_due(&status) || is_direct(&self.backup.spec) { self.pods.clone() } else { vec![] },
+            pods: if hooks_are_due(&status) { self.pods.clone() } else { vec![] },
             ..Observed::default()
         };
         let declared = || match self.backup.spec.claim_selector {

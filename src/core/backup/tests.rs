@@ -31,7 +31,7 @@ fn cluster(value: serde_json::Value) -> Cluster {
     cluster
 }
 
-pub(super) fn ready(cluster: &Cluster) -> (ConditionStatus, String, String) {
+fn ready(cluster: &Cluster) -> (ConditionStatus, String, String) {
     let status = cluster.status();
     let ready = conditions::get(&status.conditions, conditions::READY).unwrap().clone();
     (ready.status, ready.reason, ready.message)

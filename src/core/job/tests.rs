@@ -24,7 +24,6 @@ fn job(task: &serde_json::Value, mounts: &[Mount], mover: &serde_json::Value, vo
         task: &serde_json::from_value(task.clone()).unwrap(),
         credentials: "run-credentials-0",
         mounts,
-        node: mover.get("node").and_then(serde_json::Value::as_str),
         slot: mover.get("slot").and_then(serde_json::Value::as_str),
         repository_volume: serde_json::from_value::<Option<RepositoryVolume>>(volume.clone()).unwrap().as_ref(),
         mover: &serde_json::from_value(mover.clone()).unwrap(),

@@ -2,7 +2,7 @@
 
 use crate::core::{
     catalogue::{self, Statement},
-    task::{BackupTask, BackupVolume, CLUSTER_TAG, DIRECT_TAG, Part, ROOT_TAG, RUN_TAG, RateLimits},
+    task::{BackupTask, BackupVolume, CLUSTER_TAG, Part, ROOT_TAG, RUN_TAG, RateLimits},
 };
 
 /// What is done about another's lock that is in the way.
@@ -59,7 +59,6 @@ pub fn backup(task: &BackupTask, volume: &BackupVolume, root: Root, skip_unchang
     arguments.push(format!("--tag={RUN_TAG}{}", task.run));
     arguments.push(format!("--tag={CLUSTER_TAG}{}", task.cluster));
     arguments.push(format!("--tag={ROOT_TAG}{}", root.to_tag()));
-    arguments.extend(task.direct.then(|| format!("--tag={DIRECT_TAG}")));
     if skip_unchanged {
         arguments.push("--skip-if-unchanged".to_owned());
     }
@@ -235,17 +234,6 @@ mod tests {
             locks(),
             lock("0a1b"),
         ]);
-    }
-
-    #[test]
-    fn files_that_were_in_use_are_known_by_a_tag() {
-        let volume = BackupVolume { claim: "config".into(), host: "media".into(), path: "/data/config".into() };
-        let root = Root { mode: 0o755, uid: 0, gid: 0 };
-        let has_tag = |direct| {
-            let task = BackupTask { direct, ..BackupTask::default() };
-            backup(&task, &volume, root, false, Locks::Wait).contains(&"--tag=direct".to_owned())
-        };
-        assert_eq!([has_tag(true), has_tag(false)], [true, false]);
     }
 
     #[test]

@@ -15,9 +15,6 @@ pub struct BackupTask {
     /// What tells this cluster's snapshots from another one's.
     #[serde(default)]
     pub cluster: String,
-    /// Whether the volumes are in use while they are read.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub direct: bool,
     /// The volumes.
     pub volumes: Vec<BackupVolume>,
     /// With restic's id of the base: where no repository is yet, it is created, if the base is there and has that

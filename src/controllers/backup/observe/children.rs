@@ -12,9 +12,9 @@ use crate::{
         foreign::{VolumeGroupSnapshot, VolumeSnapshot, VolumeSnapshotContent},
     },
     clients::{cluster, groups::Groups},
-    controllers::{backup::hooks, children, context::Context, jobs, runner::PAGE},
+    controllers::{children, context::Context, jobs, runner::PAGE},
     core::{
-        backup::{SeenMover, SeenStaging, credentials_name, has_snapshot, has_twin, home, job_name, owner, staging},
+        backup::{SeenMover, SeenStaging, credentials_name, has_snapshot, has_twin, job_name, owner, staging},
         group,
         problem::Problem,
         snapshots::Staging,
@@ -29,12 +29,6 @@ impl Observer<'_> {
     /// What the run has made.
     pub(super) async fn children(&mut self, run: &Run, phase: Option<BackupPhase>) -> Result<(), Problem> {
         match phase {
-            // Nothing is made for them.
-            Some(BackupPhase::Snapshotting) if run.direct => {
-                self.seen.pods = hooks::pods(&self.ctx.client, self.backup).await?;
-                self.movers(run).await?;
-                self.credentials(run).await
-            }
             Some(BackupPhase::BackingUp) => {
                 self.staging_claims(run).await?;
                 self.movers(run).await
@@ -95,9 +89,6 @@ impl Observer<'_> {
 
     /// The staging claims.
     async fn staging_claims(&mut self, run: &Run) -> Result<(), Problem> {
-        if run.direct {
-            return Ok(());
-        }
         let owner = owner(self.backup);
         for index in 0..run.claims.len() {
             let claim = self.staging_claim(&staging(&owner, &run.id, self.world, index)).await?;
@@ -109,9 +100,6 @@ impl Observer<'_> {
 
     /// Snapshots, contents and twins, where nothing depends on them any more.
     async fn snapshots(&mut self, run: &Run) -> Result<(), Problem> {
-        if run.direct {
-            return Ok(());
-        }
         let owner = owner(self.backup);
         self.group(run, &owner.uid).await?;
         for index in 0..run.claims.len() {
@@ -164,10 +152,10 @@ impl Observer<'_> {
 
     /// The movers' Jobs.
     async fn movers(&mut self, run: &Run) -> Result<(), Problem> {
-        let (uid, home) = (owner(self.backup).uid, home(self.backup, run, self.world));
+        let uid = owner(self.backup).uid;
         for index in 0..run.repositories.len() {
             let name = job_name(&run.id, index);
-            let (job, state) = self.memo.once(&name, "job", jobs::observe(self.ctx, home, &name, &uid)).await?;
+            let (job, state) = self.memo.once(&name, "job", jobs::observe(self.ctx, &name, &uid)).await?;
             self.seen.movers.push(SeenMover { job, state, ..SeenMover::default() });
         }
         Ok(())
@@ -175,11 +163,10 @@ impl Observer<'_> {
 
     /// Their credentials: that they are there.
     async fn credentials(&mut self, run: &Run) -> Result<(), Problem> {
-        let (uid, home) = (owner(self.backup).uid, home(self.backup, run, self.world));
+        let uid = owner(self.backup).uid;
         for (index, mover) in self.seen.movers.iter_mut().enumerate() {
             let name = credentials_name(&run.id, index);
-            let look = children::secret(self.ctx, home, &name, &uid);
-            mover.credentials = self.memo.once(&name, "credentials", look).await?;
+            mover.credentials = self.memo.once(&name, "credentials", children::secret(self.ctx, &name, &uid)).await?;
         }
         Ok(())
     }
